@@ -1,0 +1,276 @@
+"""How an answer is judged: run it, compare it, name the mistake.
+
+An exercise has a reference, cases, and known mistakes: short wrong
+implementations, each with a diagnosis. A wrong answer is compared with what
+every known mistake returns. A mistake is named only if it reproduces the
+answer on the cases where it differs from the reference, so a guess is never
+passed off as a finding. Left out: timing, style, and any look at the source.
+"""
+
+import math
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+# largest difference allowed, relative to the largest number wanted
+TOLERANCES = {
+    torch.float64: 1e-10,
+    torch.float32: 1e-4,
+    torch.float16: 1e-2,
+    torch.bfloat16: 3e-2,
+}
+
+
+class ExerciseError(AssertionError):
+    """The answer is wrong; the message is the diagnosis."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of the reader's function.
+
+    ``make()`` builds the positional arguments anew each time, always the
+    same (seed a generator inside it).
+    """
+
+    label: str  # completes "in the case …", such as "a causal mask"
+    make: Callable[[], tuple]
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong implementation that people write, and what it does wrong."""
+
+    says: str  # completes "your output is what you get when …"
+    fn: Callable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exercise:
+    """A task with its reference, hidden cases and known mistakes.
+
+    Put the plain cases first: the first one that fails is reported.
+    """
+
+    name: str
+    reference: Callable
+    cases: tuple[Case, ...]
+    mistakes: tuple[Mistake, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.cases:
+            raise ValueError(f"cases: got none for {self.name!r}, want some")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong with an answer, and the known mistake if it is one."""
+
+    message: str
+    mistake: Mistake | None = None
+
+
+@dataclass(frozen=True)
+class Raised:
+    """In place of an output: the function raised."""
+
+    error: type
+    text: str = field(compare=False)
+
+
+def examine(exercise: Exercise, fn: Callable) -> Finding | None:
+    """Judge an answer; None if it is right in every case."""
+    wants, gots, wrong = [], [], []
+    for case in exercise.cases:
+        wants.append(_call(exercise.reference, case))
+        gots.append(_call(fn, case, watch=True))
+    for case, got in zip(exercise.cases, gots, strict=True):
+        if isinstance(got, _Mutated):
+            return Finding(
+                f"your function changes its {got.what} in place (in the case "
+                f"“{case.label}”); work on a copy."
+            )
+    wrong = [
+        i
+        for i, (got, want) in enumerate(zip(gots, wants, strict=True))
+        if difference(got, want) is not None
+    ]
+    if not wrong:
+        return None
+
+    mistake, explained = _name_mistake(exercise, gots, wants, wrong)
+    rest = [i for i in wrong if i not in explained]
+    if mistake is None:
+        case = exercise.cases[rest[0]]
+        problem = difference(gots[rest[0]], wants[rest[0]])
+        right = len(wants) - len(wrong)
+        return Finding(
+            f"in the case “{case.label}”, {problem}\n"
+            f"  arguments: {describe(case)}\n"
+            f"  ({right} of {len(wants)} cases are right)"
+        )
+    message = f"your output is what you get when {mistake.says}."
+    if rest:
+        message += (
+            f"\n  Besides, in the case “{exercise.cases[rest[0]].label}”, "
+            f"{difference(gots[rest[0]], wants[rest[0]])}"
+        )
+    return Finding(message, mistake)
+
+
+def _name_mistake(
+    exercise: Exercise, gots: list, wants: list, wrong: list[int]
+) -> tuple[Mistake | None, set[int]]:
+    """The known mistake that explains most of the wrong cases, and which."""
+    best, best_hits = None, set()
+    for mistake in exercise.mistakes:
+        hits = set()
+        for i, case in enumerate(exercise.cases):
+            made = _call(mistake.fn, case)
+            if difference(made, wants[i]) is None:
+                continue  # here this mistake does no harm: nothing to learn
+            if difference(gots[i], made) is None:
+                hits.add(i)
+            elif not _broken(gots[i]):
+                hits.clear()
+                break
+            # an answer that raised or holds nan may have a second fault on
+            # top of this one: such a case speaks neither for nor against
+        if len(hits & set(wrong)) > len(best_hits):
+            best, best_hits = mistake, hits & set(wrong)
+    return best, best_hits
+
+
+@dataclass(frozen=True)
+class _Mutated:
+    what: str
+
+
+def _call(fn: Callable, case: Case, watch: bool = False) -> Any:
+    """The output, or Raised, or _Mutated if ``watch`` sees inputs change."""
+    args = case.make()
+    try:
+        output = fn(*args, **case.kwargs)
+    except Exception as error:
+        return Raised(type(error), _last_line(error))
+    if watch:
+        for i, (used, fresh) in enumerate(zip(args, case.make(), strict=True)):
+            if not callable(used) and difference(used, fresh) is not None:
+                return _Mutated(f"argument {i + 1}")
+    return output
+
+
+def _last_line(error: Exception) -> str:
+    text = "".join(traceback.format_exception_only(error)).strip()
+    frames = traceback.extract_tb(error.__traceback__)
+    # the first frame is ours, the second is the reader's function
+    line = f", at its line “{frames[1].line}”" if len(frames) > 1 else ""
+    return f"{text.splitlines()[0]}{line}"
+
+
+def _broken(output: Any) -> bool:
+    """True for an output that raised or holds nan."""
+    if isinstance(output, tuple | list):
+        return any(_broken(item) for item in output)
+    if isinstance(output, torch.Tensor):
+        return output.is_floating_point() and bool(output.isnan().any())
+    return isinstance(output, Raised) or output != output
+
+
+def difference(got: Any, want: Any) -> str | None:
+    """Say how two outputs differ ("it …"), or None where they agree.
+
+    Tensors: type, shape, dtype, then values, to ``TOLERANCES`` relative to
+    the largest number wanted; infinities and nan must sit in the same
+    places. Lists, tuples and dicts: item by item. Everything else: ==.
+    """
+    if isinstance(got, Raised) and not isinstance(want, Raised):
+        return f"it raises {got.text}."
+    if got is None and want is not None:
+        return "it returns None: is a `return` missing?"
+    if isinstance(want, torch.Tensor):
+        return _tensor_difference(got, want)
+    if isinstance(want, float) and isinstance(got, float):
+        same = math.isclose(got, want, rel_tol=1e-6, abs_tol=1e-9)
+        return (
+            None
+            if same or got != got != want != want
+            else (f"it returns {got:.6g}, want {want:.6g}.")
+        )
+    if isinstance(want, Raised) and not isinstance(got, Raised):
+        return f"it returns a result, want a {want.error.__name__}."
+    if type(got) is not type(want):
+        return (
+            f"it returns a {type(got).__name__}, want a {type(want).__name__}."
+        )
+    if isinstance(want, dict):
+        if got.keys() != want.keys():
+            return f"it returns keys {list(got)}, want {list(want)}."
+        got, want = list(got.values()), list(want.values())
+    if isinstance(want, tuple | list):
+        if len(got) != len(want):
+            return f"it returns {len(got)} items, want {len(want)}."
+        for i, (a, b) in enumerate(zip(got, want, strict=True)):
+            if (problem := difference(a, b)) is not None:
+                return f"item {i} is off: {problem}"
+        return None
+    return None if got == want else f"it returns {got!r}, want {want!r}."
+
+
+def _tensor_difference(got: Any, want: torch.Tensor) -> str | None:
+    if not isinstance(got, torch.Tensor):
+        return f"it returns a {type(got).__name__}, want a tensor."
+    if got.shape != want.shape:
+        return (
+            f"it returns shape {tuple(got.shape)}, want {tuple(want.shape)}."
+        )
+    if got.dtype != want.dtype:
+        return f"it returns dtype {got.dtype}, want {want.dtype}."
+    got, want = got.detach(), want.detach()
+    if not want.is_floating_point():
+        off = got != want
+        gap = off.double()
+        limit = 0.0
+    else:
+        tolerance = TOLERANCES.get(want.dtype, 1e-4)
+        got, want = got.double(), want.double()
+        finite = want[want.isfinite()]
+        scale = finite.abs().max().item() if finite.numel() else 0.0
+        limit = tolerance * (scale or 1.0)
+        same = (got == want) | (got.isnan() & want.isnan())
+        gap = torch.where(same, 0.0, (got - want).abs())
+        gap = gap.nan_to_num(nan=math.inf, posinf=math.inf)
+        off = gap > limit
+    if not off.any():
+        return None
+    if off.ndim == 0:
+        return f"it returns {got.item():.3g}, want {want.item():.3g}."
+    where = tuple(int(i) for i in torch.unravel_index(gap.argmax(), gap.shape))
+    size = gap.max().item()
+    largest = f"{size:.1e}" if math.isfinite(size) else "not finite"
+    return (
+        f"{int(off.sum())} of {off.numel()} numbers are off; the largest "
+        f"difference, {largest}, is at index {list(where)}: "
+        f"got {got[where].item():.3g}, want {want[where].item():.3g}."
+    )
+
+
+def describe(case: Case) -> str:
+    """The arguments of a case in words: shapes and dtypes."""
+    words = []
+    for value in (*case.make(), *case.kwargs.values()):
+        if isinstance(value, torch.Tensor):
+            dtype = str(value.dtype).removeprefix("torch.")
+            text = f"{dtype} {tuple(value.shape)}"
+            if not value.is_contiguous():
+                text += " not contiguous"
+            words.append(text)
+        elif callable(value):
+            words.append(getattr(value, "__name__", "a function"))
+        else:
+            words.append(repr(value))
+    return ", ".join(words)

@@ -1,0 +1,238 @@
+"""Hold handmade.inference.sampling to transformers' own processors.
+
+The oracle is bitwise: same input, same cut tokens, same values. Ties are
+drawn on purpose (logits rounded to a coarse grid), since they are where two
+implementations of "the k largest" come apart.
+"""
+
+import pytest
+import torch
+from handmade.inference import sampling
+from torch.testing import assert_close
+from transformers.generation.logits_process import (
+    MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+SIZES = [(1, 1), (1, 2), (3, 7), (5, 129), (2, 4099)]
+DTYPES = [torch.float32, torch.float64]
+KINDS = ["smooth", "ties", "constant", "peaked"]
+
+
+@pytest.fixture(params=SIZES, ids=str)
+def size(request):
+    return request.param
+
+
+@pytest.fixture(params=DTYPES, ids=str)
+def dtype(request):
+    return request.param
+
+
+@pytest.fixture(params=KINDS)
+def logits(request, size, dtype):
+    return draw(request.param, size, dtype)
+
+
+def draw(kind, size, dtype, seed=0):
+    g = torch.Generator().manual_seed(seed + size[0] * 1000 + size[1])
+    z = torch.randn(size, generator=g, dtype=dtype) * 4
+    if kind == "ties":
+        return z.round()
+    if kind == "constant":
+        return torch.full(size, -1.5, dtype=dtype)
+    if kind == "peaked":
+        z[:, 0] += 60
+    return z
+
+
+def same(ours, theirs):
+    assert ours.dtype == theirs.dtype
+    assert_close(ours, theirs, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("t", [0.05, 0.7, 1.0, 1.3, 10.0])
+def test_temperature(logits, t):
+    same(
+        sampling.temperature(logits, t),
+        TemperatureLogitsWarper(t)(None, logits),
+    )
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 50, 10_000])
+def test_top_k(logits, k):
+    same(sampling.top_k(logits, k), TopKLogitsWarper(k)(None, logits))
+
+
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.9, 0.95, 0.999, 1.0])
+def test_top_p(logits, p):
+    same(sampling.top_p(logits, p), TopPLogitsWarper(p)(None, logits))
+
+
+@pytest.mark.parametrize("p", [0.0, 0.01, 0.1, 0.5, 1.0])
+def test_min_p(logits, p):
+    same(sampling.min_p(logits, p), MinPLogitsWarper(p)(None, logits))
+
+
+@pytest.mark.parametrize("penalty", [0.5, 1.0, 1.3, 5.0])
+@pytest.mark.parametrize("length", [1, 4, 33])
+def test_repetition_penalty(logits, penalty, length):
+    B, V = logits.shape
+    g = torch.Generator().manual_seed(length)
+    ids = torch.randint(V, (B, length), generator=g)
+    theirs = RepetitionPenaltyLogitsProcessor(penalty)(ids, logits.clone())
+    same(sampling.repetition_penalty(logits, ids, penalty), theirs)
+
+
+def test_all_in_the_order_of_generate(dtype):
+    logits = draw("smooth", (4, 997), dtype)
+    ids = torch.randint(997, (4, 9))
+    z = RepetitionPenaltyLogitsProcessor(1.2)(ids, logits.clone())
+    for theirs in (
+        TemperatureLogitsWarper(0.8),
+        TopKLogitsWarper(40),
+        TopPLogitsWarper(0.9),
+        MinPLogitsWarper(0.05),
+    ):
+        z = theirs(ids, z)
+    ours = sampling.repetition_penalty(logits, ids, 1.2)
+    ours = sampling.top_k(sampling.temperature(ours, 0.8), 40)
+    same(sampling.min_p(sampling.top_p(ours, 0.9), 0.05), z)
+
+
+def test_padding_is_not_a_repetition():
+    # the padded row must come out as the row alone does
+    logits = draw("smooth", (2, 11), torch.float64)
+    ids = torch.tensor([[0, 0, 3, 5], [1, 2, 3, 0]])
+    mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]])
+    ours = sampling.repetition_penalty(logits, ids, 1.5, attention_mask=mask)
+    alone = RepetitionPenaltyLogitsProcessor(1.5)
+    same(ours[:1], alone(ids[:1, 2:], logits[:1].clone()))
+    same(ours[1:], alone(ids[1:], logits[1:].clone()))
+    # token 0 really is what the mask saves in row 0
+    bare = sampling.repetition_penalty(logits, ids, 1.5)
+    assert bare[0, 0] != logits[0, 0]
+    assert ours[0, 0] == logits[0, 0]
+
+
+def test_repetition_penalty_twice_seen_counts_once():
+    logits = torch.tensor([[2.0, -2.0, 0.0]])
+    ids = torch.tensor([[0, 0, 1, 1, 2]])
+    ours = sampling.repetition_penalty(logits, ids, 2.0)
+    assert ours.tolist() == [[1.0, -4.0, 0.0]]
+
+
+def test_no_id_seen_changes_nothing():
+    logits = draw("smooth", (2, 5), torch.float32)
+    empty = torch.zeros(2, 0, dtype=torch.int64)
+    same(sampling.repetition_penalty(logits, empty, 3.0), logits)
+
+
+def test_the_token_that_crosses_p_is_kept():
+    # probabilities 0.5, 0.3, 0.2: 0.5 < 0.6, so the second is needed too
+    logits = torch.tensor([[0.2, 0.5, 0.3]], dtype=torch.float64).log()
+    kept = sampling.top_p(logits, 0.6).isfinite()
+    assert kept.tolist() == [[False, True, True]]
+
+
+def test_nothing_is_changed_in_place(dtype):
+    logits = draw("smooth", (3, 17), dtype)
+    before = logits.clone()
+    ids = torch.zeros(3, 2, dtype=torch.int64)
+    sampling.temperature(logits, 0.5)
+    sampling.top_k(logits, 3)
+    sampling.top_p(logits, 0.3)
+    sampling.min_p(logits, 0.3)
+    sampling.repetition_penalty(logits, ids, 2.0)
+    sampling.greedy(logits)
+    sampling.sample(logits)
+    same(logits, before)
+
+
+def test_filters_take_any_leading_shape():
+    # (2, 3, V) must equal its six rows; -inf already there stays cut
+    z = draw("smooth", (6, 19), torch.float64)
+    z[:, 4] = float("-inf")
+    for call in (
+        lambda z: sampling.temperature(z, 0.5),
+        lambda z: sampling.top_k(z, 3),
+        lambda z: sampling.top_p(z, 0.7),
+        lambda z: sampling.min_p(z, 0.2),
+    ):
+        same(call(z.view(2, 3, 19)).view(6, 19), call(z))
+        assert call(z)[:, 4].isneginf().all()
+
+
+def test_greedy_is_the_first_largest():
+    z = torch.tensor([[1.0, 3.0, 3.0], [5.0, 0.0, 0.0]])
+    assert sampling.greedy(z).tolist() == [1, 0]
+
+
+def test_sample_follows_its_generator():
+    z = draw("smooth", (4, 50), torch.float32)
+    first = sampling.sample(z, generator=torch.Generator().manual_seed(1))
+    again = sampling.sample(z, generator=torch.Generator().manual_seed(1))
+    assert first.tolist() == again.tolist()
+    torch.manual_seed(5)
+    ours = sampling.sample(z)
+    torch.manual_seed(5)
+    assert ours.tolist() == torch.multinomial(z.softmax(-1), 1)[:, 0].tolist()
+
+
+def test_sample_draws_the_softmax():
+    # 40,000 draws of p = (.5, .3, .2, 0): standard error 0.0025, we allow 5
+    p = torch.tensor([[0.5, 0.3, 0.2, 0.0]])
+    z = p.log().expand(40_000, 4)
+    drawn = sampling.sample(z, generator=torch.Generator().manual_seed(0))
+    share = torch.bincount(drawn, minlength=4) / len(drawn)
+    assert share[3] == 0
+    assert_close(share, p[0], rtol=0, atol=0.0125)
+
+
+Z = torch.zeros(2, 5)
+IDS = torch.zeros(2, 3, dtype=torch.int64)
+BAD = [
+    (lambda: sampling.temperature(Z, 0), "t must be .* greedy"),
+    (lambda: sampling.temperature(Z, -1.0), "got -1.0"),
+    (lambda: sampling.temperature(Z, float("nan")), "got nan"),
+    (lambda: sampling.temperature(Z, float("inf")), "got inf"),
+    (lambda: sampling.temperature(Z, True), "got True"),
+    (lambda: sampling.temperature(Z, "1"), "got '1'"),
+    (lambda: sampling.temperature([[0.0]], 1.0), "logits .* got list"),
+    (lambda: sampling.temperature(IDS, 1.0), "logits .* got torch.int64"),
+    (lambda: sampling.top_k(Z, 0), "k must be an int >= 1, got 0"),
+    (lambda: sampling.top_k(Z, 2.0), "got 2.0"),
+    (lambda: sampling.top_k(Z, True), "got True"),
+    (lambda: sampling.top_k(torch.zeros(2, 0), 1), "V > 0"),
+    (lambda: sampling.top_k(torch.tensor(1.0), 1), "V > 0"),
+    (lambda: sampling.top_p(Z, 1.1), r"p must be a number in \[0, 1\]"),
+    (lambda: sampling.top_p(Z, -0.1), "got -0.1"),
+    (lambda: sampling.top_p(Z, None), "got None"),
+    (lambda: sampling.min_p(Z, 90), "got 90"),
+    (lambda: sampling.min_p(Z, float("nan")), "got nan"),
+    (lambda: sampling.repetition_penalty(Z, IDS, 0), "penalty must be"),
+    (lambda: sampling.repetition_penalty(Z, IDS[0], 2.0), r"\(B, T\)"),
+    (lambda: sampling.repetition_penalty(Z, IDS[:1], 2.0), "2 rows"),
+    (lambda: sampling.repetition_penalty(Z, IDS + 5, 2.0), r"\[0, 5\)"),
+    (lambda: sampling.repetition_penalty(Z, IDS - 1, 2.0), r"\[0, 5\)"),
+    (lambda: sampling.repetition_penalty(Z, Z, 2.0), "ids must be an int"),
+    (lambda: sampling.repetition_penalty(Z[0], IDS, 2.0), r"\(B, V\)"),
+    (
+        lambda: sampling.repetition_penalty(
+            Z, IDS, 2.0, attention_mask=torch.ones(2, 4)
+        ),
+        "attention_mask must have the shape of ids",
+    ),
+    (lambda: sampling.sample(Z[0]), r"\(B, V\)"),
+    (lambda: sampling.sample(Z - float("inf")), "finite maximum"),
+    (lambda: sampling.sample(Z * float("nan")), "finite maximum"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), BAD)
+def test_wrong_arguments_say_what_is_wrong(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
