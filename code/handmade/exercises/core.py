@@ -178,7 +178,9 @@ def _broken(output: Any) -> bool:
         return any(_broken(item) for item in output)
     if isinstance(output, torch.Tensor):
         return output.is_floating_point() and bool(output.isnan().any())
-    return isinstance(output, Raised) or output != output
+    if isinstance(output, float):
+        return math.isnan(output)
+    return isinstance(output, Raised)
 
 
 def difference(got: Any, want: Any) -> str | None:
@@ -196,11 +198,8 @@ def difference(got: Any, want: Any) -> str | None:
         return _tensor_difference(got, want)
     if isinstance(want, float) and isinstance(got, float):
         same = math.isclose(got, want, rel_tol=1e-6, abs_tol=1e-9)
-        return (
-            None
-            if same or got != got != want != want
-            else (f"it returns {got:.6g}, want {want:.6g}.")
-        )
+        same = same or (math.isnan(got) and math.isnan(want))
+        return None if same else f"it returns {got:.6g}, want {want:.6g}."
     if isinstance(want, Raised) and not isinstance(got, Raised):
         return f"it returns a result, want a {want.error.__name__}."
     if type(got) is not type(want):
@@ -262,15 +261,17 @@ def _tensor_difference(got: Any, want: torch.Tensor) -> str | None:
 def describe(case: Case) -> str:
     """The arguments of a case in words: shapes and dtypes."""
     words = []
-    for value in (*case.make(), *case.kwargs.values()):
+    named = [("", value) for value in case.make()]
+    named += [(f"{key}=", value) for key, value in case.kwargs.items()]
+    for key, value in named:
         if isinstance(value, torch.Tensor):
             dtype = str(value.dtype).removeprefix("torch.")
             text = f"{dtype} {tuple(value.shape)}"
             if not value.is_contiguous():
                 text += " not contiguous"
-            words.append(text)
+            words.append(key + text)
         elif callable(value):
-            words.append(getattr(value, "__name__", "a function"))
+            words.append(key + getattr(value, "__name__", "a function"))
         else:
-            words.append(repr(value))
+            words.append(key + repr(value))
     return ", ".join(words)

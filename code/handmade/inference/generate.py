@@ -57,17 +57,14 @@ def generate(
     """
     options = {"top_k": top_k, "top_p": top_p, "min_p": min_p}
     check_options(temperature, repetition_penalty, **options)
-    mask, eos = check_prompt(
+    mask, eos, pad = check_prompt(
         ids, max_new_tokens, attention_mask, eos_id, pad_id
     )
     B, T = ids.shape
-    pad = pad_id if eos is None or pad_id is not None else int(eos[0])
-    out = ids.new_full((B, T + max_new_tokens), 0 if pad is None else pad)
+    out = ids.new_full((B, T + max_new_tokens), pad)
     out[:, :T] = ids
     if mask is not None:
-        grown = mask.new_ones(B, T + max_new_tokens)
-        grown[:, :T] = mask
-        mask = grown
+        mask = grow_mask(mask, T + max_new_tokens)
     cache = KVCache() if use_cache else None
     finished = torch.zeros(B, dtype=torch.bool, device=ids.device)
 
@@ -195,11 +192,13 @@ def check_prompt(
     attention_mask: Tensor | None,
     eos_id: int | Iterable[int] | None,
     pad_id: int | None,
-) -> tuple[Tensor | None, Tensor | None]:
-    """Check what every decoding loop needs; return the mask and eos ids.
+    *,
+    at_least: int = 0,
+) -> tuple[Tensor | None, Tensor | None, int]:
+    """Check what every decoding loop needs; return mask, eos ids, fill id.
 
     A mask that hides nothing comes back as None, so the model can take its
-    unmasked path.
+    unmasked path; so do eos ids where there are none.
     """
     sampling.check_ids(ids)
     if 0 in ids.shape:
@@ -207,28 +206,23 @@ def check_prompt(
             f"ids must hold a prompt of at least one token, got shape "
             f"{tuple(ids.shape)}: begin with the beginning-of-text token"
         )
-    whole = isinstance(max_new_tokens, int)
-    if not whole or isinstance(max_new_tokens, bool) or max_new_tokens < 0:
-        raise ValueError(
-            f"max_new_tokens must be an int >= 0, got {max_new_tokens!r}"
-        )
-    for name, value in (("pad_id", pad_id), *eos_pairs(eos_id)):
-        if value is None and name == "pad_id":
-            continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise ValueError(f"{name} must be an int >= 0, got {value!r}")
-    eos = [value for _, value in eos_pairs(eos_id)]
-    return check_mask(ids, attention_mask), (
-        torch.tensor(eos, device=ids.device) if eos else None
-    )
-
-
-def eos_pairs(eos_id: int | Iterable[int] | None) -> list[tuple[str, int]]:
-    """Give eos_id as a list of (name, id): none, one or several."""
-    if eos_id is None:
-        return []
+    check_int("max_new_tokens", max_new_tokens, at_least)
     several = isinstance(eos_id, Iterable)
-    return [("eos_id", each) for each in (eos_id if several else [eos_id])]
+    eos = list(eos_id) if several else [] if eos_id is None else [eos_id]
+    for each in eos:
+        check_int("eos_id", each, 0)
+    if pad_id is not None:
+        check_int("pad_id", pad_id, 0)
+    fill = pad_id if pad_id is not None else eos[0] if eos else 0
+    ends = torch.tensor(eos, device=ids.device) if eos else None
+    return check_mask(ids, attention_mask), ends, fill
+
+
+def check_int(name: str, value: int, at_least: int) -> None:
+    """Raise ValueError unless value is an int of at_least or more."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or value < at_least:
+        raise ValueError(f"{name} must be an int >= {at_least}, got {value!r}")
 
 
 def check_mask(ids: Tensor, attention_mask: Tensor | None) -> Tensor | None:
@@ -256,3 +250,10 @@ def check_mask(ids: Tensor, attention_mask: Tensor | None) -> Tensor | None:
             "there is padding between real tokens"
         )
     return None if real.all() else mask
+
+
+def grow_mask(mask: Tensor, length: int) -> Tensor:
+    """Extend a mask (B, T) by ones to (B, length): new tokens are real."""
+    grown = mask.new_ones(len(mask), length)
+    grown[:, : mask.shape[1]] = mask
+    return grown

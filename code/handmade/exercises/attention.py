@@ -1,0 +1,239 @@
+"""The exercises of the page on attention.
+
+B batch · T query tokens · S key/value tokens · H heads · K head width
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+
+from handmade.blocks.attention import attention
+from handmade.blocks.masks import causal_mask, padding_mask
+from handmade.exercises.core import Case, Exercise, Mistake
+
+# -- scaled-dot-product: fn(q, k, v, mask=None) -> out
+
+
+def _qkv(
+    *lead: int,
+    T: int = 5,
+    S: int = 5,
+    K: int = 7,
+    V: int = 7,
+    dtype: torch.dtype = torch.float64,
+    mask: torch.Tensor | None = None,
+    size: float = 1.0,
+    strided: bool = False,
+) -> Callable[[], tuple]:
+    """A recipe for q (…, T, K), k (…, S, K), v (…, S, V) and the mask."""
+
+    def make() -> tuple:
+        generator = torch.Generator().manual_seed(1 + T + 10 * S + 100 * K)
+        tensors = []
+        for length, width in ((T, K), (S, K), (S, V)):
+            shape = (*lead, width, length) if strided else (length, width)
+            shape = shape if strided else (*lead, *shape)
+            x = torch.randn(*shape, generator=generator, dtype=torch.float64)
+            tensors.append((x.mT if strided else x).to(dtype) * size)
+        return (*tensors,) if mask is None else (*tensors, mask.clone())
+
+    return make
+
+
+_PADDING = padding_mask(torch.tensor([[1, 1, 1, 1, 0, 0], [0, 1, 1, 1, 1, 1]]))
+_EMPTY = causal_mask(4, 6) & padding_mask(torch.tensor([[0, 0, 0, 0, 1, 1]]))
+
+SCALED_DOT_PRODUCT = (
+    Case("no batch axis", _qkv(T=3, S=3, K=4, V=4)),
+    Case("more keys than queries", _qkv(T=3, S=5, K=4, V=6)),
+    Case("batch and heads", _qkv(2, 3)),
+    Case("float32", _qkv(2, 3, T=9, S=11, K=5, dtype=torch.float32)),
+    Case("a causal mask", _qkv(2, 3, mask=causal_mask(5))),
+    Case("a padding mask", _qkv(2, 3, T=4, S=6, mask=_PADDING)),
+    Case("large scores", _qkv(1, 2, K=64, dtype=torch.float32, size=20.0)),
+    Case("not contiguous", _qkv(2, 3, T=4, S=6, strided=True)),
+    Case("a third leading axis", _qkv(2, 3, 2, T=4, S=3)),
+    Case("a single key", _qkv(1, 2, T=3, S=1)),
+    Case("a query with nothing to see", _qkv(1, 2, T=4, S=6, mask=_EMPTY)),
+)
+
+
+def _wrong(
+    *,
+    divide: Callable = lambda q, k: math.sqrt(q.shape[-1]),
+    mask_scores: Callable = lambda s, m: s.masked_fill(~m, -math.inf),
+    normalize: Callable = lambda s: s.softmax(-1),
+    finish: Callable = lambda w, m: w,
+) -> Callable:
+    """Attention with one step replaced by another."""
+
+    def fn(q, k, v, mask=None):
+        scores = q @ k.mT / divide(q, k)
+        allowed = torch.ones_like(scores, dtype=torch.bool)
+        if mask is not None:
+            allowed = allowed & mask
+            scores = mask_scores(scores, mask)
+        empty = (scores == -math.inf).all(-1, keepdim=True)
+        weights = normalize(scores.masked_fill(empty, 0)).masked_fill(empty, 0)
+        return finish(weights, allowed) @ v
+
+    return fn
+
+
+def _nan_rows(q, k, v, mask=None):
+    scores = q @ k.mT / math.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
+    return scores.softmax(-1) @ v
+
+
+def _in_float32(q, k, v, mask=None):
+    return attention(q.float(), k.float(), v.float(), mask).to(q.dtype)
+
+
+def _scale_after(q, k, v, mask=None):
+    return attention(q, k, v, mask, scale=1.0) / math.sqrt(q.shape[-1])
+
+
+def _naive_exp(scores):
+    weights = scores.exp()
+    return weights / weights.sum(-1, keepdim=True)
+
+
+SCALED_DOT_PRODUCT_MISTAKES = (
+    Mistake(
+        "the root is left out: the scores are not divided by sqrt(K)",
+        _wrong(divide=lambda q, k: 1.0),
+    ),
+    Mistake(
+        "the scores are divided by K, not by its square root",
+        _wrong(divide=lambda q, k: q.shape[-1]),
+    ),
+    Mistake(
+        "the scores are divided by the root of the number of keys, not of "
+        "the width",
+        _wrong(divide=lambda q, k: math.sqrt(k.shape[-2])),
+    ),
+    Mistake(
+        "the scale is applied after the softmax, so the weights no longer "
+        "sum to one",
+        _scale_after,
+    ),
+    Mistake(
+        "the softmax runs over the queries (axis -2) instead of the keys",
+        _wrong(normalize=lambda s: s.softmax(-2)),
+    ),
+    Mistake(
+        "the softmax runs over axis 1, which is the heads as soon as there "
+        "is a batch axis; count axes from the end",
+        _wrong(normalize=lambda s: s.softmax(1)),
+    ),
+    Mistake(
+        "the mask is applied after the softmax",
+        _wrong(
+            mask_scores=lambda s, m: s,
+            finish=lambda w, m: w.masked_fill(~m, 0),
+        ),
+    ),
+    Mistake(
+        "the mask is read the wrong way round: True means may attend",
+        _wrong(mask_scores=lambda s, m: s.masked_fill(m, -math.inf)),
+    ),
+    Mistake(
+        "the mask is transposed: it hides queries where it should hide keys",
+        _wrong(mask_scores=lambda s, m: s.masked_fill(~m.mT, -math.inf)),
+    ),
+    Mistake(
+        "masked scores are set to 0 (or to something tiny, such as 1e-9): "
+        "exp(0) is 1, so they still take part",
+        _wrong(mask_scores=lambda s, m: s.masked_fill(~m, 0)),
+    ),
+    Mistake(
+        "the bool mask is added to the scores as 0 and 1",
+        _wrong(mask_scores=lambda s, m: s + m),
+    ),
+    Mistake(
+        "masked scores are set to a large negative number: a query with "
+        "nothing to see then averages every value, where zeros are wanted",
+        _wrong(mask_scores=lambda s, m: s.masked_fill(~m, -1e9)),
+    ),
+    Mistake(
+        "a query with nothing to see becomes nan: its scores are all -inf, "
+        "and the softmax divides 0 by 0",
+        _nan_rows,
+    ),
+    Mistake(
+        "the exponential overflows: subtract each row's largest score first",
+        _wrong(normalize=_naive_exp),
+    ),
+    Mistake(
+        "the arithmetic is done in float32 although the inputs are float64",
+        _in_float32,
+    ),
+)
+
+# -- softmax-backward: fn(weights, grad) -> gradient of the scores
+
+
+def _softmax_backward(weights, grad):
+    return weights * (grad - (weights * grad).sum(-1, keepdim=True))
+
+
+def _weights_and_grad(*shape: int, dtype=torch.float64, sharp=1.0):
+    def make() -> tuple:
+        generator = torch.Generator().manual_seed(len(shape) + shape[-1])
+        x = torch.randn(2, *shape, generator=generator, dtype=torch.float64)
+        return (x[0] * sharp).softmax(-1).to(dtype), x[1].to(dtype)
+
+    return make
+
+
+SOFTMAX_BACKWARD = (
+    Case("one row", _weights_and_grad(4)),
+    Case("as many rows as columns", _weights_and_grad(3, 3)),
+    Case("batch and heads", _weights_and_grad(2, 3, 5, 7)),
+    Case("float32", _weights_and_grad(3, 9, dtype=torch.float32)),
+    Case("a saturated softmax", _weights_and_grad(4, 6, sharp=30.0)),
+)
+
+SOFTMAX_BACKWARD_MISTAKES = (
+    Mistake(
+        "each score is taken to move its own weight only; raising one "
+        "weight lowers the others",
+        lambda w, g: w * g,
+    ),
+    Mistake(
+        "the derivative is w(1 - w), the sigmoid's; the softmax has "
+        "off-diagonal terms as well",
+        lambda w, g: w * (1 - w) * g,
+    ),
+    Mistake(
+        "the plain mean of the gradient is subtracted; it must be the mean "
+        "weighted by w",
+        lambda w, g: w * (g - g.mean(-1, keepdim=True)),
+    ),
+    Mistake(
+        "the sum is not multiplied by the weights: w g - sum(w g)",
+        lambda w, g: w * g - (w * g).sum(-1, keepdim=True),
+    ),
+    Mistake(
+        "the sum runs over everything, where each row needs its own",
+        lambda w, g: w * (g - (w * g).sum()),
+    ),
+)
+
+EXERCISES = (
+    Exercise(
+        name="scaled-dot-product",
+        reference=attention,
+        cases=SCALED_DOT_PRODUCT,
+        mistakes=SCALED_DOT_PRODUCT_MISTAKES,
+    ),
+    Exercise(
+        name="softmax-backward",
+        reference=_softmax_backward,
+        cases=SOFTMAX_BACKWARD,
+        mistakes=SOFTMAX_BACKWARD_MISTAKES,
+    ),
+)

@@ -1,0 +1,143 @@
+"""Explorable: which token looks at which, head by head, in real models.
+
+L layers · H heads · T query tokens · S key tokens
+
+The cell computes the weights and packs them as bytes; the drawing and its
+text summary are in ``attention_patterns.js``. A causal model's first n
+tokens do not depend on the rest, so its shorter lengths are cut out of the
+longest; a model that looks both ways is run, and packed, once a length.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import ipywidgets as ipw
+import torch
+import traitlets
+
+from handmade.widgets.base import Explorable, assets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One model on one sentence: weights (L, H, n, n) for each length n."""
+
+    label: str
+    tokens: Mapping[int, Sequence[str]]
+    weights: Mapping[int, torch.Tensor]
+    causal: bool
+
+    def packed(self) -> dict:
+        """What the drawing needs, small: a byte a weight, base64."""
+        lengths = sorted(self.weights)
+        if self.causal:
+            lengths = lengths[-1:]
+        layers, heads = self.weights[lengths[0]].shape[:2]
+        chunks = []
+        for n in lengths:
+            levels = to_levels(self.weights[n])
+            if self.causal:
+                row, column = torch.tril_indices(n, n)
+                levels = levels[..., row, column]
+            chunks.append(levels.flatten())
+        data = torch.cat(chunks).numpy().tobytes()
+        return {
+            "label": self.label,
+            "causal": self.causal,
+            "layers": layers,
+            "heads": heads,
+            "lengths": lengths,
+            "tokens": [list(self.tokens[n]) for n in lengths],
+            "data": base64.b64encode(data).decode("ascii"),
+        }
+
+
+def to_levels(weights_TS: torch.Tensor) -> torch.Tensor:
+    """Round weights to 255ths so that each row still sums to one exactly.
+
+    Rounding each weight alone would let a row of 24 be off by several
+    per cent. Each is rounded down instead, and what is missing from 255
+    goes to the largest remainders. (..., T, S) -> uint8 (..., T, S)
+    """
+    exact = weights_TS.double() * 255
+    levels = exact.floor()
+    missing = (255 - levels.sum(-1, keepdim=True)).round()
+    remainder = exact - levels
+    rank = remainder.argsort(-1, descending=True).argsort(-1)
+    return (levels + (rank < missing)).to(torch.uint8)
+
+
+class AttentionPatterns(Explorable):
+    """The drawing; ``explore`` adds the sliders."""
+
+    _esm, _css = assets("attention_patterns")
+    panels = traitlets.List().tag(sync=True)
+    panel = traitlets.Int(0).tag(sync=True)
+    layer = traitlets.Int(0).tag(sync=True)
+    head = traitlets.Int(0).tag(sync=True)
+    shown = traitlets.List([0, 11]).tag(sync=True)  # first, last head
+    length = traitlets.Int(12).tag(sync=True)
+    last_layer = traitlets.Int(0).tag(sync=True)
+    last_head = traitlets.Int(0).tag(sync=True)
+
+
+def explore(
+    panels: Sequence[Panel], *, layer: int = 0, head: int = 0, length: int = 12
+) -> ipw.VBox:
+    """The drawing with its controls, joined in the front end.
+
+    The sliders move it where no kernel runs; where one runs, every trait
+    (``panel``, ``layer``, ``head``, ``length``) can be read and set too.
+    """
+    if not panels:
+        raise ValueError("panels: got none, want at least one")
+    packs = [panel.packed() for panel in panels]
+    drawing = AttentionPatterns(
+        panels=packs,
+        layer=layer,
+        head=head,
+        length=length,
+        shown=[0, packs[0]["heads"] - 1],
+        last_layer=packs[0]["layers"] - 1,
+        last_head=packs[0]["heads"] - 1,
+    )
+    lengths = sorted(panels[0].weights)
+    wide = {
+        "style": {"description_width": "7em"},
+        "layout": {"width": "auto", "max_width": "32em"},
+    }
+    which = ipw.Dropdown(
+        options=[(pack["label"], i) for i, pack in enumerate(packs)],
+        description="model, text",
+        **wide,
+    )
+    layers = ipw.IntSlider(
+        layer, 0, packs[0]["layers"] - 1, description="layer", **wide
+    )
+    shown = ipw.IntRangeSlider(
+        value=tuple(drawing.shown),
+        min=0,
+        max=drawing.last_head,
+        description="heads shown",
+        **wide,
+    )
+    tokens = ipw.IntSlider(
+        length,
+        lengths[0],
+        lengths[-1],
+        lengths[1] - lengths[0] if len(lengths) > 1 else 1,
+        description="tokens",
+        **wide,
+    )
+    for control, theirs, ours in (
+        (which, "index", "panel"),
+        (layers, "value", "layer"),
+        (shown, "value", "shown"),
+        (tokens, "value", "length"),
+    ):
+        ipw.jslink((control, theirs), (drawing, ours))
+    # models differ in size: the drawing sets the ends of these two sliders
+    ipw.jslink((drawing, "last_layer"), (layers, "max"))
+    ipw.jslink((drawing, "last_head"), (shown, "max"))
+    return ipw.VBox([which, layers, shown, tokens, drawing])

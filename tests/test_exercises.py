@@ -1,0 +1,216 @@
+"""The exercises judge rightly: references pass, mistakes are named.
+
+Parametrized over every exercise of every page, so each new known mistake is
+held to the same three promises: it differs from the reference, it is
+caught, and its own diagnosis is the one given.
+"""
+
+import pytest
+import torch
+from handmade.exercises import (
+    PAGES,
+    Case,
+    Exercise,
+    ExerciseError,
+    Mistake,
+    check,
+    exercises_of,
+    lookup,
+)
+from handmade.exercises.core import Raised, _call, difference, examine
+
+EXERCISES = [exercise for page in PAGES for exercise in exercises_of(page)]
+MISTAKES = [
+    pytest.param(exercise, mistake, id=f"{exercise.name}-{i}")
+    for exercise in EXERCISES
+    for i, mistake in enumerate(exercise.mistakes)
+]
+each_exercise = pytest.mark.parametrize(
+    "exercise", EXERCISES, ids=lambda exercise: exercise.name
+)
+each_mistake = pytest.mark.parametrize(("exercise", "mistake"), MISTAKES)
+
+
+@each_exercise
+def test_the_reference_passes(exercise, capsys):
+    check(exercise.name, exercise.reference)
+    printed = capsys.readouterr().out
+    assert f"right in all {len(exercise.cases)} cases" in printed
+    assert all(case.label in printed for case in exercise.cases)
+
+
+@each_exercise
+def test_cases_are_the_same_each_time(exercise):
+    for case in exercise.cases:
+        for a, b in zip(case.make(), case.make(), strict=True):
+            assert callable(a) or difference(a, b) is None
+
+
+@each_exercise
+def test_an_exercise_has_known_mistakes_and_unique_labels(exercise):
+    assert len(exercise.mistakes) >= 2
+    labels = [case.label for case in exercise.cases]
+    assert len(set(labels)) == len(labels)
+
+
+def test_names_are_unique():
+    names = [exercise.name for exercise in EXERCISES]
+    assert len(set(names)) == len(names)
+
+
+@each_mistake
+def test_a_known_mistake_differs_from_the_reference(exercise, mistake):
+    assert any(
+        difference(_call(mistake.fn, case), _call(exercise.reference, case))
+        for case in exercise.cases
+    )
+
+
+@each_mistake
+def test_a_known_mistake_is_caught_and_named(exercise, mistake):
+    finding = examine(exercise, mistake.fn)
+    assert finding is not None
+    assert finding.mistake is mistake, finding.message
+    with pytest.raises(ExerciseError) as caught:
+        check(exercise.name, mistake.fn)
+    assert mistake.says in str(caught.value)
+
+
+@each_mistake
+def test_a_diagnosis_completes_its_sentence(exercise, mistake):
+    # "your output is what you get when …."
+    assert mistake.says[0].islower() or mistake.says.startswith("True")
+    assert not mistake.says.endswith(".")
+
+
+# -- what is said where no known mistake fits
+
+
+def attempt(fn, name="scaled-dot-product"):
+    with pytest.raises(ExerciseError) as caught:
+        check(name, fn)
+    return str(caught.value)
+
+
+def reference(q, k, v, mask=None):
+    return lookup("scaled-dot-product").reference(q, k, v, mask)
+
+
+def test_an_unknown_fault_is_described_by_case_shapes_and_place():
+    def fn(q, k, v, mask=None):
+        out = reference(q, k, v, mask).clone()
+        if q.ndim == 4:
+            out[0, 0, 1, 2] += 0.5
+        return out
+
+    said = attempt(fn)
+    assert "your output is what you get" not in said
+    assert "“batch and heads”" in said
+    assert "float64 (2, 3, 5, 7)" in said
+    assert "5.0e-01" in said
+    assert "[0, 0, 1, 2]" in said
+
+
+def test_an_error_of_the_reader_is_quoted_with_its_case():
+    def fn(q, k, v, mask=None):
+        if mask is not None:
+            raise RuntimeError("no masks here")
+        return reference(q, k, v)
+
+    said = attempt(fn)
+    assert "“a causal mask”" in said
+    assert "RuntimeError: no masks here" in said
+
+
+def test_a_wrong_signature_is_quoted():
+    assert "TypeError" in attempt(lambda q, k, v: reference(q, k, v))
+
+
+def test_changing_an_input_in_place_is_said():
+    def fn(q, k, v, mask=None):
+        q /= q.shape[-1] ** 0.5
+        return reference(q, k, v, mask)
+
+    assert "changes its argument 1 in place" in attempt(fn)
+
+
+def test_wrong_type_shape_and_dtype_are_said():
+    assert "returns None" in attempt(lambda *args: None)
+    assert "returns a list" in attempt(lambda *a: reference(*a).tolist())
+    assert "shape (1, 3, 4), want (3, 4)" in attempt(
+        lambda *args: reference(*args)[None]
+    )
+    assert "dtype torch.float16, want torch.float64" in attempt(
+        lambda *args: reference(*args).half()
+    )
+
+
+def test_a_second_fault_does_not_hide_the_first():
+    # the usual first attempt: no root, and nan for a row with nothing
+    def fn(q, k, v, mask=None):
+        scores = q @ k.mT
+        if mask is not None:
+            scores = scores.masked_fill(~mask, float("-inf"))
+        return scores.softmax(-1) @ v
+
+    said = attempt(fn)
+    assert "the root is left out" in said
+    assert "Besides, in the case “a query with nothing to see”" in said
+
+
+def test_a_mistake_is_not_named_on_a_hunch():
+    # right shape, wrong numbers, like none of the known mistakes
+    said = attempt(lambda q, k, v, mask=None: torch.zeros(*q.shape[:-1], 4))
+    assert "your output is what you get when" not in said
+
+
+def test_an_unknown_name_lists_close_ones():
+    with pytest.raises(ValueError, match="scaled-dot-product"):
+        check("scaled-dot-produkt", reference)
+    with pytest.raises(ValueError, match="want your function"):
+        check("scaled-dot-product", 3)
+
+
+def test_the_best_of_several_mistakes_is_named():
+    exercise = Exercise(
+        name="double",
+        reference=lambda x: 2.0 * x,
+        cases=tuple(Case(f"x = {x}", lambda x=x: (x,)) for x in (1.0, 3.0)),
+        mistakes=(
+            Mistake("part", lambda x: 9.0 if x == 3.0 else 2.0),
+            Mistake("whole", lambda x: 9.0 if x == 3.0 else 7.0),
+        ),
+    )
+    found = examine(exercise, exercise.mistakes[1].fn)
+    assert found.mistake.says == "whole"
+    found = examine(exercise, exercise.mistakes[0].fn)
+    assert found.mistake.says == "part"
+    with pytest.raises(ValueError, match="cases"):
+        Exercise(name="empty", reference=abs, cases=())
+
+
+@pytest.mark.parametrize(
+    ("got", "want", "says"),
+    [
+        (1.0, 1.0 + 1e-12, None),
+        (float("nan"), float("nan"), None),
+        (1.0, 2.0, "it returns 1, want 2"),
+        ([1, 2], [1, 3], "item 1 is off"),
+        ([1, 2], [1], "2 items, want 1"),
+        ((1,), [1], "a tuple, want a list"),
+        ({"a": 1}, {"b": 1}, "keys"),
+        ({"a": 1}, {"a": 1}, None),
+        ("x", "x", None),
+        (torch.tensor([1, 2]), torch.tensor([1, 2]), None),
+        (torch.tensor([1, 2]), torch.tensor([1, 5]), "1 of 2 numbers"),
+        (torch.tensor(1.0), torch.tensor(4.0), "it returns 1, want 4"),
+        (torch.tensor([-torch.inf]), torch.tensor([-torch.inf]), None),
+        (torch.tensor([torch.nan]), torch.tensor([1.0]), "not finite"),
+        (torch.zeros(0, 3), torch.zeros(0, 3), None),
+        (Raised(ValueError, ""), Raised(ValueError, "other"), None),
+        (1, Raised(ValueError, ""), "want a ValueError"),
+    ],
+)
+def test_difference(got, want, says):
+    said = difference(got, want)
+    assert (said is None) if says is None else (says in said)
