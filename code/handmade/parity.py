@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from datetime import date
 from importlib.metadata import version
 from math import inf
 
@@ -44,6 +45,7 @@ class ParityRow:
     index: tuple[int, ...]
     ours: float | tuple  # the value at index, or the shape if they differ
     theirs: float | tuple
+    dtype: torch.dtype
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class ParityReport:
             "dtype": str(self.dtype).removeprefix("torch."),
             "tolerance": f"{self.tolerance:.1e}",
             "date": date.today().isoformat(),
+            "date": date.today().isoformat(),
             "torch": torch.__version__,
             "transformers": version("transformers"),
             "rows": [
@@ -140,6 +143,40 @@ def parity(
     Raises ParityError at the first layer that differs, ValueError where a
     path names no module or nothing can be compared.
     """
+    rows: list[ParityRow] = []
+    allowed = rtol
+    for row in differences(
+        ours,
+        theirs,
+        inputs,
+        layers=layers,
+        their_inputs=their_inputs,
+        where=where,
+    ):
+        allowed = TOLERANCES.get(row.dtype, 0.0) if rtol is None else rtol
+        if not row.difference <= allowed:  # so that nan fails too
+            raise _error(name, row, allowed, [r.layer for r in rows])
+        rows.append(row)
+    report = ParityReport(name, rows[-1].dtype, allowed, tuple(rows))
+    _publish(report)
+    return report
+
+
+@torch.no_grad()
+def differences(
+    ours: nn.Module,
+    theirs: nn.Module,
+    inputs,
+    *,
+    layers: Mapping[str, str],
+    their_inputs=None,
+    where: torch.Tensor | None = None,
+) -> list[ParityRow]:
+    """Measure every layer and judge none: what ``parity`` judges.
+
+    Arguments and ValueErrors as in ``parity``; rows in the order in which
+    our modules finish.
+    """
     pairs = _expand(layers, ours, theirs)
     their_inputs = inputs if their_inputs is None else their_inputs
     our_seen = _record(ours, [our for our, _, _ in pairs], inputs)
@@ -153,16 +190,10 @@ def parity(
         if their not in their_seen:
             raise ValueError(f"layers: {their!r} did not run in theirs")
         want = their_seen[their]
-        allowed = TOLERANCES.get(got.dtype, 0.0) if rtol is None else rtol
-        row = _compare(our, their, pattern, got, want, where)
-        if not row.difference <= allowed:  # so that nan fails too
-            raise _error(name, row, allowed, [r.layer for r in rows])
-        rows.append(row)
+        rows.append(_compare(our, their, pattern, got, want, where))
     if by_path or not rows:
         raise ValueError(f"layers: {[*by_path]} did not run in ours")
-    report = ParityReport(name, got.dtype, allowed, tuple(rows))
-    _publish(report)
-    return report
+    return rows
 
 
 def _expand(
@@ -255,7 +286,9 @@ def _compare(our, their, pattern, got, want, where) -> ParityRow:
         )
     if got.shape != want.shape:
         ours, theirs = tuple(got.shape), tuple(want.shape)
-        return ParityRow(our, their, pattern, inf, inf, (), ours, theirs)
+        return ParityRow(
+            our, their, pattern, inf, inf, (), ours, theirs, got.dtype
+        )
     if where is not None:
         if where.dtype != torch.bool or where.shape != got.shape[:2]:
             raise ValueError(
@@ -270,7 +303,9 @@ def _compare(our, their, pattern, got, want, where) -> ParityRow:
     scale = want.abs().max().item() or 1.0
     values = (gap[index] / scale).item(), got[index].item(), want[index].item()
     at = tuple(int(i) for i in index)
-    return ParityRow(our, their, pattern, values[0], scale, at, *values[1:])
+    return ParityRow(
+        our, their, pattern, values[0], scale, at, *values[1:], got.dtype
+    )
 
 
 def _error(name, row, rtol, equal) -> ParityError:

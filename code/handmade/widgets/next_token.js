@@ -13,7 +13,7 @@ export function distribution(data, { temperature, topK, topP, minP }) {
   if (data.tail) {
     const { high, step, counts } = data.tail;
     counts.forEach((size, i) => {
-      if (size) groups.push({ logit: high - (i + 0.5) * step, size });
+      if (size) groups.push({ logit: high - (i + 0.5) * step, size, step });
     });
   }
   let rank = 0;
@@ -42,7 +42,14 @@ export function distribution(data, { temperature, topK, topP, minP }) {
       g.n -= cut;
     }
   }
-  if (minP > 0) for (const g of groups) if (g.weight < minP) g.n = 0;
+  if (minP > 0) {
+    const least = best + temperature * Math.log(minP);
+    for (const g of groups) {
+      // a bin that straddles the threshold keeps its upper part
+      const part = g.step ? (g.logit - least) / g.step + 0.5 : +(g.weight >= minP);
+      g.n = Math.min(g.n, Math.round(g.size * Math.max(0, Math.min(1, part))));
+    }
+  }
 
   const sum = total(groups);
   let entropy = 0;

@@ -3,9 +3,9 @@
 All 49,152 probabilities follow every slider, in the page, so all must travel
 with it; as float32 six prompts would be 1.6 MB. What is shown needs less:
 the TOP likeliest tokens carry exact float32 logits, the others only enter
-sums, and go as a histogram of their logits with bins 1/512 wide (one byte a
-bin, about 20 KB a prompt). Replacing a logit by its bin's middle changes
-that token's probability by less than 0.1 % / temperature of itself, either
+sums, and go as a histogram of their logits with bins 1/1024 wide (one byte a
+bin, about 40 KB a prompt). Replacing a logit by its bin's middle changes
+that token's probability by less than 0.05 % / temperature of itself, either
 way, and the changes cancel in the sums: a test holds that percentages and
 bits are right to the digits shown, and counts beyond TOP to three digits.
 """
@@ -21,7 +21,7 @@ from torch import Tensor
 from handmade.widgets.base import Explorable, assets, pack_float32
 
 TOP = 256
-STEP = 1 / 512
+STEP = 1 / 1024
 
 
 class NextToken(Explorable):
