@@ -6,6 +6,8 @@ VENV ?= .venv
 TORCH ?=
 PORT ?= 8000
 JOBS ?= 2
+# JOBS processes of one thread each beat JOBS processes that fight for cores
+ONE_THREAD = OMP_NUM_THREADS=1
 
 ifeq ($(OS),Windows_NT)
 BIN = $(VENV)/Scripts
@@ -14,7 +16,8 @@ BIN = $(VENV)/bin
 endif
 PY = $(BIN)/python
 
-.PHONY: book test check serve sync bench lint lock clean setup weights vendor
+.PHONY: help book test check serve sync costs bench lint lock clean setup \
+  weights vendor
 
 help:
 	@echo "make book    set up, build the HTML, print where it is"
@@ -53,7 +56,11 @@ serve:
 	$(PY) -m bookbinder serve --port $(PORT)
 
 sync: weights
-	$(PY) -m bookbinder sync --jobs $(JOBS)
+	$(ONE_THREAD) $(PY) -m bookbinder sync --jobs $(JOBS)
+
+# seconds and memory of every page, for the pages' own cost lines
+costs: weights
+	$(PY) -m bookbinder costs
 
 lint: setup vendor
 	$(BIN)/ruff check .
@@ -62,12 +69,12 @@ lint: setup vendor
 
 check: lint weights
 	$(PY) -m bookbinder sync --check
-	$(PY) -m pytest -n $(JOBS) -m "not slow" tests
+	$(ONE_THREAD) $(PY) -m pytest -n $(JOBS) -m "not slow" tests
 
 test: book lint
 	$(PY) -m bookbinder sync --check
-	$(PY) -m pytest -n $(JOBS) tests
-	$(PY) -m pytest -n $(JOBS) --dist loadscope --nbval book
+	$(ONE_THREAD) $(PY) -m pytest -n $(JOBS) tests
+	$(ONE_THREAD) $(PY) -m pytest -n $(JOBS) --dist loadscope --nbval book
 
 bench: weights
 	@for table in benchmarks/*.py; do $(PY) $$table || exit 1; done

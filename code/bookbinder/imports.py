@@ -6,11 +6,14 @@ through the package, and counts the scripts and styles of a widget with it.
 
 import ast
 import hashlib
+import re
 from pathlib import Path
 
 import handmade
+from IPython.core.inputtransformer2 import TransformerManager
 
 PACKAGE = Path(handmade.__file__).parent
+EXERCISE_NAME = re.compile(r"\bname=[\"']([\w-]+)[\"']")
 
 
 def module_files(name: str) -> list[Path]:
@@ -25,35 +28,50 @@ def module_files(name: str) -> list[Path]:
     return [source, *(path for path in beside if path.exists())]
 
 
-def imported(source: str, page: str = "") -> set[str]:
-    """Return the names of `handmade` modules that this code imports.
-
-    `check` finds a page's exercises by name at run time, so a page that
-    imports it depends on the exercises' module of the page's own name.
-    """
+def imported(tree: ast.Module) -> set[str]:
+    """Return the names of `handmade` modules that this code imports."""
     names = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module)
             names.update(f"{node.module}.{a.name}" for a in node.names)
-    if page and "handmade.exercises" in names:
-        names.add(f"handmade.exercises.{page}")
     return {n for n in names if n.split(".")[0] == "handmade"}
 
 
-def without_magics(source: str) -> str:
-    """Blank out IPython's lines: they are no Python."""
-    return "\n".join(
-        "pass" if line.lstrip().startswith(("%", "!")) else line
-        for line in source.split("\n")
-    )
+def exercises(tree: ast.Module) -> set[str]:
+    """Return the modules of the exercises that this code names.
+
+    `check("causal-mask", fn)` finds the exercise at run time.
+    """
+    named = {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    return {
+        f"handmade.exercises.{path.stem}"
+        for path in (PACKAGE / "exercises").glob("*.py")
+        if named & set(EXERCISE_NAME.findall(path.read_text(encoding="utf-8")))
+    }
 
 
-def hashes(source: str, page: str = "") -> dict[str, str]:
-    """Return module -> hash for all that `source` imports, in the end."""
-    found, waiting = {}, imported(without_magics(source), page)
+def parse(cell: str) -> ast.Module:
+    """Parse a cell, magics included; one that shows a SyntaxError is empty."""
+    try:
+        return ast.parse(TransformerManager().transform_cell(cell))
+    except SyntaxError:
+        return ast.parse("")
+
+
+def hashes(cells: list[str]) -> dict[str, str]:
+    """Return module -> hash for all that the cells import, in the end."""
+    trees = [parse(cell) for cell in cells]
+    waiting = set().union(*map(imported, trees))
+    if "handmade.exercises" in waiting:
+        waiting.update(*map(exercises, trees))
+    found = {}
     while waiting:
         name = waiting.pop()
         files = module_files(name)
@@ -64,5 +82,5 @@ def hashes(source: str, page: str = "") -> dict[str, str]:
             # line ends are git's business, not a change
             digest.update(file.read_bytes().replace(b"\r\n", b"\n"))
         found[name] = digest.hexdigest()[:16]
-        waiting |= imported(files[0].read_text(encoding="utf-8"))
+        waiting |= imported(ast.parse(files[0].read_text(encoding="utf-8")))
     return dict(sorted(found.items()))

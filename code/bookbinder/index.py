@@ -5,20 +5,22 @@ from pathlib import Path
 
 import nbformat
 from pybtex.database import parse_file
+from pybtex.richtext import Text
 
+from bookbinder import costs
 from bookbinder.book import Book, Page
 from bookbinder.plain import LABEL, MATH_LABEL, Links
 
 HEADING = re.compile(r"^(#+)\s+(.*)$")
-CELL_NAME = re.compile(r"^\s+name:\s*([\w-]+)\s*$")
-EXERCISE_LABEL = re.compile(r"^:label:\s*([\w-]+)\s*$")
+DIRECTIVE_LABEL = re.compile(r"^:label:\s*([\w-]+)\s*$")
 
 
 def labels_of(page: Page) -> dict[str, tuple[str, str]]:
     """Return label -> (address, title) for one page and its anchors."""
     address = f"{page.name}.html"
     labels, pending = {}, []
-    for line in page.text.split("\n"):
+    prose = "\n\n".join(cell.source for cell in page.cells("markdown"))
+    for line in prose.split("\n"):
         if found := LABEL.match(line):
             pending.append(found[1])
         elif found := HEADING.match(line):
@@ -28,9 +30,13 @@ def labels_of(page: Page) -> dict[str, tuple[str, str]]:
             for label in pending:
                 labels[label] = (f"{address}#{label}", title)
             pending.clear()
-        elif found := CELL_NAME.match(line) or EXERCISE_LABEL.match(line):
+        elif found := DIRECTIVE_LABEL.match(line):
             labels[found[1]] = (f"{address}#{found[1]}", found[1])
-    for found in MATH_LABEL.finditer(page.text):
+    for cell in page.cells("code"):
+        figure = cell.metadata.get("mystnb", {}).get("figure", {})
+        if name := figure.get("name"):
+            labels[name] = (f"{address}#{name}", name)
+    for found in MATH_LABEL.finditer(prose):
         where = f"{address}#equation-{found[1]}"
         labels[found[1]] = (where, "the equation")
     return labels
@@ -51,12 +57,17 @@ def citations(path: Path) -> dict[str, str]:
     names = {}
     for key, entry in parse_file(str(path)).entries.items():
         people = entry.persons.get("author") or entry.persons.get("editor")
-        last = [" ".join(p.last_names) for p in people or ()]
+        last = [
+            str(Text.from_latex(" ".join(p.prelast_names + p.last_names)))
+            for p in people or ()
+        ]
         if len(last) > 2:
             who = f"{last[0]} et al."
         else:
-            who = " and ".join(last) or entry.fields["title"]
-        names[key] = f"{who.strip('{}')}, {entry.fields['year']}"
+            who = " and ".join(last) or str(
+                Text.from_latex(entry.fields["title"])
+            )
+        names[key] = f"{who}, {entry.fields['year']}"
     return names
 
 
@@ -73,12 +84,18 @@ def glued(cells: list[nbformat.NotebookNode]) -> dict[str, str]:
 
 
 def links_for(
-    book: Book,
-    page: Page,
-    labels: dict,
-    cited: dict,
-    cells: list[nbformat.NotebookNode],
+    book: Book, page: Page, cells: list[nbformat.NotebookNode]
 ) -> Links:
+    """Gather what the markdown of `page` may refer to."""
     return Links(
-        book.root, page.source, book.site, labels, cited, glued(cells)
+        root=book.root,
+        page=page.source,
+        site=book.site,
+        labels=all_labels(book),
+        citations=citations(book.root / "book" / "references.bib"),
+        values=glued(cells),
+        costs={
+            name: costs.sentence(cost)
+            for name, cost in costs.read(book).items()
+        },
     )

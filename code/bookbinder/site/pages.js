@@ -1,5 +1,6 @@
-// html-manager still calls MathJax's v2 API; slider handles lack a name.
+// What the theme and ipywidgets leave undone on a page without a kernel.
 (function () {
+  // html-manager still calls MathJax's version 2
   function shimMathJax() {
     const mj = window.MathJax;
     if (!mj || mj.Hub) return;
@@ -13,26 +14,49 @@
     };
   }
 
+  // a button's spoken name must hold what it shows: the theme's own names
+  // leave out the search button's keys and the icons' hidden titles
+  function mendRoles() {
+    for (const icon of document.querySelectorAll(".theme-switch")) {
+      icon.removeAttribute("title");
+    }
+    for (const button of document.querySelectorAll(".search-button-field")) {
+      button.removeAttribute("aria-label");
+    }
+    // a list whose children are entries of a bibliography, not list items
+    for (const list of document.querySelectorAll(".citation-list")) {
+      list.removeAttribute("role");
+    }
+  }
+
   // ipywidgets draws its sliders without telling a screen reader what of
   function nameSliders() {
-    for (const handle of document.querySelectorAll(".noUi-handle")) {
-      const box = handle.closest(".jupyter-widgets");
-      const label = box && box.querySelector(".widget-label");
+    for (const slider of document.querySelectorAll(".widget-slider")) {
+      const label = slider.querySelector(".widget-label");
       const name = (label && label.textContent.trim()) || "value";
-      if (handle.getAttribute("aria-label") !== name) {
-        handle.setAttribute("aria-label", name);
-      }
-    }
-    for (const readout of document.querySelectorAll(".widget-readout")) {
-      const box = readout.closest(".jupyter-widgets");
-      const label = box && box.querySelector(".widget-label");
-      if (label && !readout.hasAttribute("aria-label")) {
-        readout.setAttribute("role", "textbox");
-        readout.setAttribute("aria-label", label.textContent.trim());
+      const handles = slider.querySelectorAll(".noUi-handle");
+      handles.forEach((handle, i) => {
+        const which = handles.length > 1 ? `, ${["from", "to"][i]}` : "";
+        set(handle, "aria-label", name + which);
+      });
+      const readout = slider.querySelector(".widget-readout");
+      if (readout) {
+        set(readout, "role", "textbox");
+        set(readout, "aria-label", `${name}, typed`);
       }
     }
   }
 
+  function set(node, attribute, value) {
+    if (node.getAttribute(attribute) !== value) {
+      node.setAttribute(attribute, value);
+    }
+  }
+
+  // "interactive" comes before the theme's deferred scripts draw the icons
+  document.addEventListener("readystatechange", () => {
+    if (document.readyState === "interactive") mendRoles();
+  });
   document.addEventListener("DOMContentLoaded", () => {
     shimMathJax();
     if (!document.querySelector('script[type*="jupyter.widget"]')) return;

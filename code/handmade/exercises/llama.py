@@ -1,6 +1,6 @@
 """The exercises of the page on Llama.
 
-T tokens · D model width · H heads · K head width · F feed-forward width
+T tokens · D model width · H heads · K head width
 """
 
 from collections.abc import Callable
@@ -182,50 +182,6 @@ ROTATE = Exercise(
 )
 
 
-# -- swiglu: fn(x, w_gate (F, D), w_up (F, D), w_down (D, F)) -> (..., D)
-
-
-def _gated(act: Callable = F.silu, first: str = "gate") -> Callable:
-    def fn(x, w_gate, w_up, w_down):
-        if first == "up":
-            w_gate, w_up = w_up, w_gate
-        return (act(x @ w_gate.T) * (x @ w_up.T)) @ w_down.T
-
-    return fn
-
-
-def _ffn_case(label: str, *lead: int, D: int, F: int, **how) -> Case:
-    shapes = ((*lead, D), (F, D), (F, D), (D, F))
-    return Case(label, lambda: _random(*shapes, **how))
-
-
-SWIGLU = Exercise(
-    name="swiglu",
-    reference=_gated(),
-    cases=(
-        _ffn_case("one vector", D=4, F=6),
-        _ffn_case("a batch of tokens", 2, 3, D=4, F=7),
-        _ffn_case("as wide inside as outside", 3, D=5, F=5),
-        _ffn_case("float64", 2, 3, D=6, F=5, dtype=torch.float64),
-    ),
-    mistakes=(
-        Mistake("silu is on the wrong branch: on up", _gated(first="up")),
-        Mistake("the gate is a sigmoid: GLU", _gated(torch.sigmoid)),
-        Mistake("the activation is GELU: GeGLU", _gated(F.gelu)),
-        Mistake("the activation is ReLU: ReGLU", _gated(F.relu)),
-        Mistake("the activation is missing", _gated(lambda z: z)),
-        Mistake(
-            "silu is applied to the product of gate and up",
-            lambda x, g, u, d: F.silu((x @ g.T) * (x @ u.T)) @ d.T,
-        ),
-        Mistake(
-            "gate and up are added, not multiplied",
-            lambda x, g, u, d: (F.silu(x @ g.T) + x @ u.T) @ d.T,
-        ),
-    ),
-)
-
-
 # -- token-positions: fn(attention_mask (B, S)) -> (B, S)
 
 
@@ -336,4 +292,4 @@ COUNT_PARAMETERS = Exercise(
     ),
 )
 
-EXERCISES = (RMS_NORM, ROTATE, SWIGLU, TOKEN_POSITIONS, COUNT_PARAMETERS)
+EXERCISES = (RMS_NORM, ROTATE, TOKEN_POSITIONS, COUNT_PARAMETERS)

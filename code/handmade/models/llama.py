@@ -103,6 +103,7 @@ class LlamaConfig:
             "model_type": (config.get("model_type", "llama"), "llama"),
             "hidden_act": (config.get("hidden_act", "silu"), "silu"),
             "rope_type": (kind, "default"),
+            "partial_rotary_factor": (rope.get("partial_rotary_factor", 1), 1),
             "attention_bias": (bool(config.get("attention_bias")), False),
             "mlp_bias": (bool(config.get("mlp_bias")), False),
             "attention_dropout": (config.get("attention_dropout") or 0, 0),

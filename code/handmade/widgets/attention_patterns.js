@@ -78,8 +78,8 @@ function render({ model, el }) {
     "p",
     { class: "hm-note" },
     "Rows: the token that looks (query). Columns: the token looked at (key). " +
-      "The darker a cell, the larger its weight; each row sums to one. " +
-      "Point at a cell, or use the arrow keys.",
+      "The stronger a cell's colour, the larger its weight; each row sums to " +
+      "one. Point at a cell, or use the arrow keys.",
   );
   const root = element(
     "div",
@@ -88,7 +88,9 @@ function render({ model, el }) {
     heads, map, say, text, about, key,
   );
   el.append(root);
-  const cell = { t: null, s: 0 }; // t null: the last query
+  const start = model.get("query");
+  // t null: the last query, whatever the length
+  const cell = { t: start < 0 ? null : start, s: model.get("key") };
   let grid = null; // geometry of the large map, in pixels
 
   const state = () => {

@@ -78,17 +78,26 @@ class AttentionPatterns(Explorable):
     head = traitlets.Int(0).tag(sync=True)
     shown = traitlets.List([0, 11]).tag(sync=True)  # first, last head
     length = traitlets.Int(12).tag(sync=True)
+    query = traitlets.Int(-1).tag(sync=True)  # the cell pointed at first;
+    key = traitlets.Int(0).tag(sync=True)  # -1: the last query
     last_layer = traitlets.Int(0).tag(sync=True)
     last_head = traitlets.Int(0).tag(sync=True)
 
 
 def explore(
-    panels: Sequence[Panel], *, layer: int = 0, head: int = 0, length: int = 12
+    panels: Sequence[Panel],
+    *,
+    layer: int = 0,
+    head: int = 0,
+    length: int = 12,
+    query: int = -1,
+    key: int = 0,
 ) -> ipw.VBox:
     """The drawing with its controls, joined in the front end.
 
     The sliders move it where no kernel runs; where one runs, every trait
     (``panel``, ``layer``, ``head``, ``length``) can be read and set too.
+    ``query`` and ``key`` say which cell is pointed at in the beginning.
     """
     if not panels:
         raise ValueError("panels: got none, want at least one")
@@ -98,11 +107,16 @@ def explore(
         layer=layer,
         head=head,
         length=length,
+        query=query,
+        key=key,
         shown=[0, packs[0]["heads"] - 1],
         last_layer=packs[0]["layers"] - 1,
         last_head=packs[0]["heads"] - 1,
     )
-    lengths = sorted(panels[0].weights)
+    # a causal panel can be cut anywhere, so the others set the steps
+    lengths = sorted({n for panel in panels for n in panel.weights})
+    if len(lengths) == 1:
+        lengths = [*range(2, lengths[0] + 1)]
     wide = {
         "style": {"description_width": "7em"},
         "layout": {"width": "auto", "max_width": "32em"},
@@ -126,7 +140,7 @@ def explore(
         length,
         lengths[0],
         lengths[-1],
-        lengths[1] - lengths[0] if len(lengths) > 1 else 1,
+        lengths[1] - lengths[0],
         description="tokens",
         **wide,
     )

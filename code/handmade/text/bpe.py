@@ -1,0 +1,251 @@
+"""Byte-level BPE: text to token ids and back, with nothing unknown.
+
+Text is cut into words (`pretokenize`), a word is spelled in bytes, and
+merges join neighbours, the earliest learned first. [sennrich2016]
+[radford2019]
+
+Left out: normalisation, dropout, offsets into the text, and every
+pre-tokenizer but GPT-2's, with or without cutting digits.
+"""
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, Self
+
+from handmade.text import hf_json
+from handmade.text.bpe_train import learn_merges
+from handmade.text.pretokenize import byte_alphabet, splitter
+
+CACHED_WORDS = 100_000  # about 20 MB when full
+LONG = 48  # symbols; beyond it the heap is faster than looking again
+
+
+class BPETokenizer:
+    """A vocabulary of byte strings and the merges that build them.
+
+    `vocab` maps a token, spelled in the byte alphabet, to its id; `merges`
+    are pairs of tokens, first learned first; `special_tokens` maps text
+    that is never cut to its id.
+    """
+
+    def __init__(
+        self,
+        vocab: dict[str, int],
+        merges: Sequence[tuple[str, str]],
+        special_tokens: dict[str, int] | None = None,
+        *,
+        split_digits: bool = False,
+    ) -> None:
+        self.vocab = dict(vocab)
+        self.merges = [(a, b) for a, b in merges]
+        self.special_tokens = dict(special_tokens or {})
+        self.split_digits = split_digits
+        alphabet = byte_alphabet()
+        # a word is a str of chr(id): pairs are then two-letter strings
+        self._spell = {
+            byte: vocab.get(char) for byte, char in alphabet.items()
+        }
+        self._ranks, self._merged = {}, []
+        for rank, (a, b) in enumerate(self.merges):
+            if not {a, b, a + b} <= vocab.keys():
+                raise ValueError(
+                    f"merges: number {rank} is {a!r} + {b!r}, which are not "
+                    "all in the vocabulary"
+                )
+            pair = chr(vocab[a]) + chr(vocab[b])
+            self._ranks[pair] = rank
+            self._merged.append((pair, chr(vocab[a + b])))
+        byte_of = {char: byte for byte, char in alphabet.items()}
+        self._bytes = {
+            i: bytes(byte_of[char] for char in token)
+            for token, i in self.vocab.items()
+            if token not in self.special_tokens
+        }
+        self._bytes |= {i: t.encode() for t, i in self.special_tokens.items()}
+        self._split = splitter(split_digits)
+        self._find_special = hf_json.special_splitter(self.special_tokens)
+        self._cache = hf_json.WordCache(self._encode_word, CACHED_WORDS)
+
+    @classmethod
+    def train(
+        cls,
+        texts: Iterable[str],
+        vocab_size: int,
+        special_tokens: Iterable[str] = (),
+        *,
+        split_digits: bool = False,
+    ) -> Self:
+        """Learn a vocabulary of `vocab_size` tokens from texts.
+
+        Special tokens get the first ids, the 256 bytes the next. Raises
+        ValueError where vocab_size is too small for these.
+        """
+        split, words = splitter(split_digits), Counter()
+        special = list(dict.fromkeys(special_tokens))
+        if isinstance(texts, str) or "" in special:
+            raise ValueError("texts: want several str; special: none empty")
+        for text in texts:
+            hf_json.check_text(text)
+            words.update(split(text))
+        learned = learn_merges(words, vocab_size, special)
+        ids = {token: learned.vocab[token] for token in special}
+        return cls(
+            learned.vocab, learned.merges, ids, split_digits=split_digits
+        )
+
+    def encode(self, text: str, *, allow_special: bool = True) -> list[int]:
+        """Return the ids of a text; special tokens in it become one id.
+
+        With `allow_special=False` they are text like any other, which is
+        what text from a stranger should be. Raises ValueError for a lone
+        surrogate. A byte the vocabulary lacks is dropped, as Hugging Face
+        does (SmolLM2 lacks eight); a trained vocabulary lacks none.
+        """
+        hf_json.check_text(text)
+        ids_of, find = self._cache.__getitem__, self._find_special
+        if not allow_special or find is None or not find.search(text):
+            return list(chain.from_iterable(map(ids_of, self._split(text))))
+        ids: list[int] = []
+        for i, part in enumerate(find.split(text)):
+            if i % 2:
+                ids.append(self.special_tokens[part])
+            else:
+                ids.extend(chain.from_iterable(map(ids_of, self._split(part))))
+        return ids
+
+    def _encode_word(self, word: str) -> list[int]:
+        symbols = word.encode().decode("latin-1").translate(self._spell)
+        if len(symbols) > LONG:
+            return self._merge_long(symbols)
+        return self._merge(symbols)
+
+    def _merge(self, symbols: str) -> list[int]:
+        """Merge the pair learned first, leftmost, until none is left."""
+        ranks = self._ranks
+        while True:
+            pairs = map(str.__add__, symbols, symbols[1:])
+            found = [ranks[pair] for pair in pairs if pair in ranks]
+            if not found:
+                return list(map(ord, symbols))
+            pair, new = self._merged[min(found)]
+            symbols = symbols.replace(pair, new, 1)
+
+    def _merge_long(self, symbols: str) -> list[int]:
+        """Do the same in O(n log n): a linked list, and a heap of pairs.
+
+        `_merge` looks through all pairs for each merge, which is quadratic:
+        hours for a line of 100,000 dashes.
+        """
+        ranks, n = self._ranks, len(symbols)
+        symbol = [*symbols, ""]  # the last is the end mark, in no pair
+        following, previous = list(range(1, n + 2)), list(range(-1, n))
+        heap = []
+        for i in range(n - 1):
+            rank = ranks.get(symbol[i] + symbol[i + 1])
+            if rank is not None:
+                heap.append((rank, i))
+        heapq.heapify(heap)
+        while heap:
+            rank, i = heapq.heappop(heap)
+            pair, new = self._merged[rank]
+            j = following[i]
+            if symbol[i] + symbol[j] != pair or not symbol[j]:
+                continue  # one of the two was merged away since
+            symbol[i], symbol[j] = new, ""
+            j = following[i] = following[j]
+            previous[j] = i
+            for left, right in ((previous[i], i), (i, j)):
+                if left >= 0:
+                    rank = ranks.get(symbol[left] + symbol[right])
+                    if rank is not None:
+                        heapq.heappush(heap, (rank, left))
+        return [ord(char) for char in symbol if char]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text of ids: join the bytes, then read UTF-8.
+
+        Ids that stop inside a character end in U+FFFD, so decode whole
+        sequences, not token by token. Raises ValueError for an unknown id.
+        """
+        try:
+            joined = b"".join(map(self._bytes.__getitem__, ids))
+        except KeyError as error:
+            raise ValueError(
+                f"ids: got {error.args[0]!r}, not in the vocabulary"
+            ) from None
+        return joined.decode("utf-8", errors="replace")
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """Return the bytes one id stands for."""
+        return self._bytes[token_id]
+
+    def save(self, path: str | Path) -> Path:
+        """Write a tokenizer.json that `tokenizers` reads too."""
+        level = {"add_prefix_space": False, "trim_offsets": True}
+        level = {"type": "ByteLevel", **level, "use_regex": True}
+        digits = {"type": "Digits", "individual_digits": True}
+        both = {"type": "Sequence", "pretokenizers": [digits, level]}
+        model = {"type": "BPE", "vocab": self.vocab, "merges": self.merges}
+        return hf_json.save(
+            path,
+            {
+                "version": "1.0",
+                "added_tokens": hf_json.added_tokens(self.special_tokens),
+                "pre_tokenizer": both if self.split_digits else level,
+                "decoder": level,
+                "model": model,
+            },
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a tokenizer.json; a broken one is a ValueError naming it."""
+        described = hf_json.load(path)
+        try:
+            return cls._from_description(described)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    @classmethod
+    def from_hf(cls, tokenizer: Any) -> Self:
+        """Take over a Hugging Face byte-level BPE: identical ids.
+
+        Raises ValueError where it does something this class does not.
+        """
+        return cls._from_description(hf_json.description(tokenizer))
+
+    @classmethod
+    def _from_description(cls, described: dict) -> Self:
+        model, need = described["model"], hf_json.require
+        need(model.get("type"), ("BPE",), "model")
+        need(described.get("normalizer"), (None,), "normalizer")
+        need(model.get("ignore_merges", False), (False,), "ignore_merges")
+        for option in (
+            "unk_token",
+            "dropout",
+            "continuing_subword_prefix",
+            "end_of_word_suffix",
+        ):
+            need(model.get(option) or None, (None,), option)
+        cut = described.get("pre_tokenizer") or {}
+        steps = cut.get("pretokenizers", [cut])
+        kinds = [step.get("type") for step in steps]
+        known = (["ByteLevel"], ["Digits", "ByteLevel"])
+        need(kinds, known, "pre-tokenizer")
+        need(steps[-1].get("add_prefix_space"), (False,), "prefix space")
+        need(steps[-1].get("use_regex", True), (True,), "use_regex")
+        if len(steps) == 2:
+            need(steps[0].get("individual_digits"), (True,), "digit splitting")
+        merges = [
+            tuple(merge.split(" ")) if isinstance(merge, str) else merge
+            for merge in model["merges"]
+        ]
+        return cls(
+            model["vocab"],
+            merges,
+            hf_json.special_tokens(described),
+            split_digits=len(steps) == 2,
+        )

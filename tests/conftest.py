@@ -1,0 +1,89 @@
+"""What the tests of the built site share: its folder, a server, a browser."""
+
+import contextlib
+import functools
+import http.server
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from bookbinder.book import find_book
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--no-first-run",
+    # no name resolves: a page that asks another host fails at once
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+)
+
+
+def lack(what: str) -> None:
+    """Skip and say what to install; where CI lacks it, fail."""
+    if os.environ.get("CI"):
+        pytest.fail(f"CI must have it: {what}", pytrace=False)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def site() -> Path:
+    """The folder of the built HTML."""
+    folder = find_book().root / "_build" / "html"
+    if not (folder / "index.html").exists():
+        pytest.fail("no built site: run `make book` first", pytrace=False)
+    return folder
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args) -> None:
+        """Say nothing: the browser reports what went wrong."""
+
+    def copyfile(self, source, outputfile) -> None:
+        # a page that is left drops its last requests
+        with contextlib.suppress(ConnectionError):
+            super().copyfile(source, outputfile)
+
+
+@pytest.fixture(scope="session")
+def address(site):
+    """Serve the site on a free port of this machine; its address."""
+    handler = functools.partial(Quiet, directory=os.fspath(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+# of a module, not of the session: Playwright leaves an event loop running
+# in this thread, in which no later test could execute a notebook
+@pytest.fixture(scope="module")
+def browser(site):
+    """A headless Chromium: the system's, or the one Playwright installed."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        found = [path for name in BROWSERS if (path := shutil.which(name))]
+        found.append(playwright.chromium.executable_path)
+        path = next((path for path in found if Path(path).exists()), None)
+        if path is None:
+            lack(
+                "no Chromium: `apt-get install chromium`, or on any system "
+                "`python -m playwright install chromium`"
+            )
+        browser = playwright.chromium.launch(
+            executable_path=path, args=ARGUMENTS
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def axe(site) -> str:
+    """The script of axe, which finds barriers for readers."""
+    path = find_book().root / "node_modules" / "axe-core" / "axe.min.js"
+    if not path.exists():
+        lack("no axe-core: install Node.js, then `make vendor`")
+    return path.read_text(encoding="utf-8")

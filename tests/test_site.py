@@ -1,0 +1,105 @@
+"""The built site, as a reader meets it: in a real browser, without a kernel.
+
+Every page is opened over http and as a file, in both colour schemes, on a
+wide screen and on a phone.
+"""
+
+import pytest
+from bookbinder.book import find_book
+from site_helpers import NO_ALT, WIDER, visit
+
+PAGES = find_book().pages
+PHONE = 390
+every_page = pytest.mark.parametrize(
+    "page", PAGES, ids=[page.name for page in PAGES]
+)
+pytestmark = pytest.mark.slow
+
+
+@every_page
+def test_built_after_the_page(page, site):
+    built = site / f"{page.name}.html"
+    assert built.exists(), "not in the built site: run `make book` first"
+    sources = [path for path in (page.source, page.twin) if path.exists()]
+    newest = max(path.stat().st_mtime for path in sources)
+    assert built.stat().st_mtime >= newest, "older: run `make book` first"
+
+
+@every_page
+def test_opens_over_http(page, browser, address):
+    with visit(browser, address) as reader:
+        reader.open(f"{page.name}.html")
+        # pictures further down may be loaded only when they are seen
+        reader.page.keyboard.press("End")
+        missing = reader.page.evaluate(NO_ALT)
+        assert not missing, "images without a text alternative"
+        dead = reader.dead_controls()
+        assert not dead, "controls that change nothing"
+        assert not reader.faults
+
+
+@every_page
+def test_opens_as_a_file(page, browser, site):
+    with visit(browser, site.as_uri(), scheme="dark") as reader:
+        reader.open(f"{page.name}.html")
+        dead = reader.dead_controls()
+        assert not dead, "controls that change nothing"
+        assert not reader.faults
+
+
+@every_page
+def test_fits_a_phone(page, browser, address):
+    with visit(browser, address, width=PHONE) as reader:
+        reader.open(f"{page.name}.html")
+        for scheme in ("light", "dark"):
+            reader.scheme(scheme)
+            wider = reader.page.evaluate(WIDER)
+            assert not wider, f"wider than {PHONE} pixels, {scheme}"
+        assert not reader.faults
+
+
+@every_page
+def test_has_no_barriers(page, browser, address, axe):
+    with visit(browser, address) as reader:
+        reader.open(f"{page.name}.html")
+        found = {}
+        for scheme in ("light", "dark"):
+            reader.scheme(scheme)
+            found[scheme] = reader.barriers(axe)
+        assert found == {"light": [], "dark": []}
+
+
+def test_search_finds_a_page(browser, address, axe):
+    with visit(browser, address) as reader:
+        reader.open("search.html?q=attention")
+        result = reader.page.wait_for_selector("#search-results li a")
+        assert reader.barriers(axe) == []
+        result.click()
+        reader.page.wait_for_load_state()
+        names = [page.name for page in PAGES]
+        path = reader.page.url.removeprefix(f"{address}/").split(".html")[0]
+        assert path in names
+        assert not reader.faults
+
+
+def test_front_door_leads_to_the_first_page(browser, address):
+    with visit(browser, address) as reader:
+        reader.page.goto(f"{address}/")
+        reader.page.wait_for_url(f"**/{PAGES[0].name}.html")
+        assert not reader.faults
+
+
+def test_reader_chooses_the_scheme(browser, address):
+    theme = "() => document.documentElement.dataset.theme"
+    with visit(browser, address, scheme="light") as reader:
+        reader.open(f"{PAGES[0].name}.html")
+        seen = {reader.page.evaluate(theme)}
+        for _ in range(3):  # light, dark, the system's own
+            reader.page.click(".theme-switch-button")
+            seen.add(reader.page.evaluate(theme))
+        assert seen == {"light", "dark"}
+        while reader.page.evaluate(theme) != "dark":
+            reader.page.click(".theme-switch-button")
+        reader.open(f"{PAGES[-1].name}.html")
+        assert reader.page.evaluate(theme) == "dark", "not remembered"
+        assert not reader.faults
