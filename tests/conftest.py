@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from bookbinder.book import find_book
+from bookbinder.vendor import is_vendored
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 ARGUMENTS = (
@@ -63,6 +64,8 @@ def address(site):
 @pytest.fixture(scope="module")
 def browser(site):
     """A headless Chromium: the system's, or the one Playwright installed."""
+    if not is_vendored(find_book().root):
+        lack("pages ask public networks: install Node.js, then `make book`")
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
         found = [path for name in BROWSERS if (path := shutil.which(name))]

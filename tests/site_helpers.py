@@ -2,6 +2,8 @@
 
 import contextlib
 
+from playwright.sync_api import TimeoutError
+
 VIEW = 'script[type="application/vnd.jupyter.widget-view+json"]'
 # of ipywidgets' own views each has this class, an anywidget's has not
 DRAWING = ".lm-Widget:not(.jupyter-widgets)"
@@ -161,7 +163,10 @@ class Visit:
         ):
             return True  # chosen already
         control.focus()
-        if not control.evaluate("e => e === document.activeElement"):
+        if not control.evaluate(
+            "e => e === document.activeElement &&"
+            " (e.tabIndex >= 0 || e.getAttribute('role') === 'radio')"
+        ):
             return False
         if kind == "slider":
             return self._slides(area, control, before)
@@ -171,14 +176,15 @@ class Visit:
         return self._changes(area, before)
 
     def _slides(self, area, handle, before: str) -> bool:
-        value = "e => e.getAttribute('aria-valuenow')"
-        start = handle.evaluate(value)
+        # its place: the value it speaks may be rounded
+        place = "e => getComputedStyle(e.parentElement).transform"
+        start = handle.evaluate(place)
         for there, back in (
             ("ArrowRight", "ArrowLeft"),
             ("ArrowLeft", "ArrowRight"),
         ):
             self.page.keyboard.press(there)
-            if handle.evaluate(value) != start:
+            if handle.evaluate(place) != start:
                 works = self._changes(area, before)
                 self.page.keyboard.press(back)
                 return works
@@ -193,19 +199,14 @@ class Visit:
         return works
 
     def _changes(self, area, before: str) -> bool:
-        test = f"([a, d, before]) => ({SHOWN})(a, d) !== before"
-        with contextlib.suppress(TimeoutError_()):
+        test = f"([area, d, before]) => ({SHOWN})(area, d) !== before"
+        try:
             self.page.wait_for_function(
                 test, arg=[area, DRAWING, before], timeout=2_000
             )
-            return True
-        return False
-
-
-def TimeoutError_():
-    from playwright.sync_api import TimeoutError
-
-    return TimeoutError
+        except TimeoutError:
+            return False
+        return True
 
 
 @contextlib.contextmanager

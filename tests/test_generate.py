@@ -89,7 +89,7 @@ def theirs(hf, ids, mask, **options):
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("eos_id", [None, 3, [3, 5, 8]])
 def test_greedy_equals_theirs(use_cache, padded, eos_id):
-    lengths = set()
+    ended = 0
     for seed in range(6):
         hf = tiny(seed=seed, dtype=torch.float64, sharp=3)
         ids, mask = prompts(23, 3, 5, seed, padded)
@@ -106,9 +106,10 @@ def test_greedy_equals_theirs(use_cache, padded, eos_id):
             use_cache=use_cache,
         )
         assert got.tolist() == want.tolist()
-        lengths.add(got.shape[1])
-    # the test means something only if some runs really end early
-    assert (len(lengths) > 1) == (eos_id is not None)
+        ends = torch.tensor([-1 if eos_id is None else eos_id]).flatten()
+        ended += int(torch.isin(got[:, 5:-1], ends).sum())
+    # the test means something only if some rows really end early
+    assert (ended > 0) == (eos_id is not None)
 
 
 FILTERS = [
@@ -281,7 +282,7 @@ def both_searches(c, ours, use_cache=True):
     return got, want
 
 
-@pytest.mark.parametrize("c", [*beam_cases(120)], ids=lambda c: str(c["case"]))
+@pytest.mark.parametrize("c", [*beam_cases(80)], ids=lambda c: str(c["case"]))
 def test_beam_search_equals_theirs_exactly(c):
     # no cache on either side: the model sees the same tensors, bit for bit
     got, want = both_searches(c, Behind, use_cache=False)
@@ -289,7 +290,7 @@ def test_beam_search_equals_theirs_exactly(c):
     assert_close(got.scores, want.sequences_scores, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("c", [*beam_cases(60)], ids=lambda c: str(c["case"]))
+@pytest.mark.parametrize("c", [*beam_cases(40)], ids=lambda c: str(c["case"]))
 def test_beam_search_with_our_model_and_cache(c):
     got, want = both_searches(c, Llama.from_hf)
     assert got.ids.tolist() == want.sequences.tolist()
@@ -299,8 +300,8 @@ def test_beam_search_with_our_model_and_cache(c):
 def test_the_cases_reach_what_they_should():
     """Ends that come early, and results of several lengths, must occur."""
     seen = {"short": 0, "uneven": 0}
-    for c in beam_cases(60):
-        got, _ = both_searches(c, Llama.from_hf)
+    for c in beam_cases(40):
+        got, _ = both_searches(c, Behind, use_cache=False)
         seen["short"] += got.ids.shape[1] < c["length"] + c["max_new_tokens"]
         seen["uneven"] += bool((got.ids[:, -1] == 1).any())
     assert seen["short"] >= 5

@@ -117,6 +117,9 @@ def test_nan_and_shapes_never_pass():
     with torch.no_grad():
         ours.blocks[1].ffn.up_proj.weight[0, 0] = torch.nan
     assert first_fault(ours, theirs) == "blocks.1.ffn"
+    with torch.no_grad():  # nor where the reference has one, too
+        theirs.model.layers[1].mlp.up_proj.weight[0, 0] = torch.nan
+    assert first_fault(ours, theirs) == "blocks.1.ffn"
     ours, theirs = pair()
     ours.lm_head = nn.Linear(24, 30)
     with pytest.raises(ParityError, match=r"ours has shape \(3, 5, 30\)"):

@@ -16,6 +16,11 @@ every_page = pytest.mark.parametrize(
 pytestmark = pytest.mark.slow
 
 
+def nothing(found: list[str], what: str) -> None:
+    """Fail with all that was found, one a line."""
+    assert not found, f"{what}:\n" + "\n".join(found)
+
+
 @every_page
 def test_built_after_the_page(page, site):
     built = site / f"{page.name}.html"
@@ -31,20 +36,17 @@ def test_opens_over_http(page, browser, address):
         reader.open(f"{page.name}.html")
         # pictures further down may be loaded only when they are seen
         reader.page.keyboard.press("End")
-        missing = reader.page.evaluate(NO_ALT)
-        assert not missing, "images without a text alternative"
-        dead = reader.dead_controls()
-        assert not dead, "controls that change nothing"
-        assert not reader.faults
+        nothing(reader.page.evaluate(NO_ALT), "no text alternative")
+        nothing(reader.dead_controls(), "controls that change nothing")
+        nothing(reader.faults, "went wrong")
 
 
 @every_page
 def test_opens_as_a_file(page, browser, site):
     with visit(browser, site.as_uri(), scheme="dark") as reader:
         reader.open(f"{page.name}.html")
-        dead = reader.dead_controls()
-        assert not dead, "controls that change nothing"
-        assert not reader.faults
+        nothing(reader.dead_controls(), "controls that change nothing")
+        nothing(reader.faults, "went wrong")
 
 
 @every_page
@@ -54,39 +56,37 @@ def test_fits_a_phone(page, browser, address):
         for scheme in ("light", "dark"):
             reader.scheme(scheme)
             wider = reader.page.evaluate(WIDER)
-            assert not wider, f"wider than {PHONE} pixels, {scheme}"
-        assert not reader.faults
+            nothing(wider, f"wider than {PHONE} pixels, {scheme}")
+        nothing(reader.faults, "went wrong")
 
 
 @every_page
 def test_has_no_barriers(page, browser, address, axe):
     with visit(browser, address) as reader:
         reader.open(f"{page.name}.html")
-        found = {}
         for scheme in ("light", "dark"):
             reader.scheme(scheme)
-            found[scheme] = reader.barriers(axe)
-        assert found == {"light": [], "dark": []}
+            nothing(reader.barriers(axe), f"serious barriers, {scheme}")
 
 
 def test_search_finds_a_page(browser, address, axe):
     with visit(browser, address) as reader:
         reader.open("search.html?q=attention")
         result = reader.page.wait_for_selector("#search-results li a")
-        assert reader.barriers(axe) == []
+        nothing(reader.barriers(axe), "serious barriers")
         result.click()
         reader.page.wait_for_load_state()
         names = [page.name for page in PAGES]
         path = reader.page.url.removeprefix(f"{address}/").split(".html")[0]
         assert path in names
-        assert not reader.faults
+        nothing(reader.faults, "went wrong")
 
 
 def test_front_door_leads_to_the_first_page(browser, address):
     with visit(browser, address) as reader:
         reader.page.goto(f"{address}/")
         reader.page.wait_for_url(f"**/{PAGES[0].name}.html")
-        assert not reader.faults
+        nothing(reader.faults, "went wrong")
 
 
 def test_reader_chooses_the_scheme(browser, address):
@@ -102,4 +102,4 @@ def test_reader_chooses_the_scheme(browser, address):
             reader.page.click(".theme-switch-button")
         reader.open(f"{PAGES[-1].name}.html")
         assert reader.page.evaluate(theme) == "dark", "not remembered"
-        assert not reader.faults
+        nothing(reader.faults, "went wrong")

@@ -17,7 +17,9 @@ from safetensors.torch import load_file
 ROOT = Path(__file__).parents[1]
 
 WITHOUT_TRANSFORMERS = """
-import sys
+import sys, time
+import torch
+start = time.process_time()
 from handmade.weights import minilm, smollm2
 for load, shape in ((smollm2, (49152, 576)), (minilm, (30522, 384))):
     model = load()
@@ -25,7 +27,10 @@ for load, shape in ((smollm2, (49152, 576)), (minilm, (30522, 384))):
     assert shape in found, found
     assert model.config["num_hidden_layers"] in (6, 30)
     assert len(model.tokenizer().encode("to be, or not").ids) > 3
+seconds = time.process_time() - start
 print([m for m in sys.modules if m.split(".")[0] == "transformers"])
+# processor time: a busy machine must not fail this (measured: 0.1 s)
+assert seconds < 1.0, seconds
 """
 
 
@@ -46,20 +51,11 @@ def python(code: str, **env: str) -> subprocess.CompletedProcess:
     )
 
 
-def test_real_weights_load_without_importing_transformers():
+def test_warm_weights_load_fast_and_without_importing_transformers():
+    weights.smollm2(), weights.minilm()  # warm from here on
     done = python(WITHOUT_TRANSFORMERS)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "[]\n"
-
-
-@pytest.mark.slow
-def test_warm_weights_cost_little_more_than_importing_torch():
-    def best(code: str) -> float:
-        code = f"import time; t = time.time(); {code}; print(time.time() - t)"
-        return min(float(python(code).stdout) for _ in range(3))
-
-    load = "from handmade import weights; weights.smollm2().weights"
-    assert best(f"import torch; {load}") - best("import torch") < 1.0
 
 
 def test_minilm_is_the_wheels_own_file(fresh_cache):
@@ -108,8 +104,14 @@ def test_minilm_as_hugging_face_model_has_the_same_weights():
 def test_both_tokenizers_agree(load):
     model = load()
     ours, theirs = model.tokenizer(), model.hf_tokenizer()
-    for text in ("To be, or not to be?", " Émile's 1623 \n\tfolio", "x" * 99):
+    for text in ("To be, or not to be?", " Émile's 1623 \n\tfolio", "a " * 99):
         assert ours.encode(text).ids == theirs(text)["input_ids"]
+
+
+def test_our_tokenizer_neither_pads_nor_cuts():
+    tokenizer = weights.minilm().tokenizer()
+    for n in (1, 500):
+        assert len(tokenizer.encode("cat " * n).ids) == n + 2
 
 
 @pytest.mark.parametrize("load", [weights.smollm2, weights.minilm])

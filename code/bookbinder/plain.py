@@ -77,7 +77,9 @@ def _blocks(lines: list[str], links: Links) -> str:
         flush()
         if name:
             body = lines[i + 1 : end]
-            done.append(_directive(name, argument, body, links))
+            # a blank line on both sides, else prose would run into a quote
+            block = _directive(name, argument, body, links)
+            done.append(f"\n{block}\n" if block else "")
         elif argument.startswith("{"):
             raise ValueError(
                 f"{links.page}: no rewriting for the directive {argument!r}"
@@ -86,7 +88,17 @@ def _blocks(lines: list[str], links: Links) -> str:
             done.append("\n".join(lines[i : end + 1]))
         i = end + 1
     flush()
-    return "\n".join(done)
+    return _join(done)
+
+
+def _join(parts: list[str]) -> str:
+    """Join with line ends, and never more than one blank line at a seam."""
+    text = ""
+    for part in parts:
+        if text.endswith("\n"):
+            part = part.lstrip("\n")
+        text += "\n" * bool(text) + part
+    return text
 
 
 def _closing(lines: list[str], start: int, mark: str, links: Links) -> int:
@@ -122,7 +134,9 @@ def _directive(name: str, argument: str, body: list[str], links: Links) -> str:
         return ""
     inner = _blocks(body, links).strip("\n")
     if name in QUOTED:
-        return _quote(f"**{QUOTED[name]}.** {inner}")
+        # what is no paragraph starts on a line of its own
+        gap = " " if re.match(r"[\w*(\[“]", inner) else "\n\n"
+        return _quote(f"**{QUOTED[name]}.**{gap}{inner}")
     if name == "admonition":
         return _quote(f"**{title}**\n\n{inner}")
     if name == "exercise":

@@ -55,7 +55,7 @@ def llama_to_hf_folder(source: Path, folder: Path) -> None:
 
     try:
         reader = GGUFReader(source)
-    except (ValueError, OSError) as error:
+    except (ValueError, IndexError, OSError) as error:
         raise ValueError(f"{source} is not a whole GGUF file: {error}") from (
             error
         )

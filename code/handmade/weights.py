@@ -82,10 +82,17 @@ class Pretrained:
         }
 
     def tokenizer(self) -> "Tokenizer":
-        """Return the tokenizer, as the `tokenizers` library reads it."""
+        """Return the tokenizer, as the `tokenizers` library reads it.
+
+        It neither pads nor cuts: MiniLM's file asks for 128 tokens always.
+        """
         from tokenizers import Tokenizer
 
-        return Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+        file = self.folder / "tokenizer.json"
+        tokenizer = Tokenizer.from_file(str(file))
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        return tokenizer
 
     def hf_model(
         self, dtype: torch.dtype = torch.float32, attn: str = "eager"

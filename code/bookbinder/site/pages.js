@@ -29,17 +29,20 @@
     }
   }
 
-  // ipywidgets draws its sliders without telling a screen reader what of
+  // ipywidgets draws its sliders without telling a screen reader what of;
+  // their spoken values have one digit, whatever the step
   function nameSliders() {
     for (const slider of document.querySelectorAll(".widget-slider")) {
       const label = slider.querySelector(".widget-label");
       const name = (label && label.textContent.trim()) || "value";
+      const readout = slider.querySelector(".widget-readout");
+      const values = readout ? readout.textContent.split(" – ") : [];
       const handles = slider.querySelectorAll(".noUi-handle");
       handles.forEach((handle, i) => {
         const which = handles.length > 1 ? `, ${["from", "to"][i]}` : "";
         set(handle, "aria-label", name + which);
+        if (values[i]) set(handle, "aria-valuetext", values[i].trim());
       });
-      const readout = slider.querySelector(".widget-readout");
       if (readout) {
         set(readout, "role", "textbox");
         set(readout, "aria-label", `${name}, typed`);

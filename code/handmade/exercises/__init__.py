@@ -5,6 +5,7 @@ A module is imported when a name is looked up, not before.
 """
 
 import difflib
+import textwrap
 from collections.abc import Callable
 from importlib import import_module
 
@@ -35,9 +36,25 @@ def check(name: str, fn: Callable) -> None:
     finding = examine(exercise, fn)
     if finding is not None:
         # `from None`: the reader's own traceback is quoted in the message
-        raise ExerciseError(f"{name}: {finding.message}") from None
+        raise ExerciseError(_wrap(f"{name}: {finding.message}")) from None
     labels = ", ".join(case.label for case in exercise.cases)
-    print(f"{name}: right in all {len(exercise.cases)} cases\n  ({labels})")
+    print(f"{name}: right in all {len(exercise.cases)} cases")
+    print(_wrap(f"  ({labels})"))
+
+
+def _wrap(text: str) -> str:
+    """Break lines to fit a page's width, keeping their indentation."""
+    lines = text.splitlines()
+    return "\n".join(
+        textwrap.fill(
+            line,
+            width=74,
+            subsequent_indent="  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in lines
+    )
 
 
 def lookup(name: str) -> Exercise:

@@ -76,5 +76,4 @@ def gpt2_pattern(split_digits: bool, last: int = 0x10FFFF) -> str:
 
 
 def _class(points: frozenset[int], last: int) -> str:
-    kept = (point for point in points if point <= last)
-    return "".join(f"\\U{a:08x}-\\U{b:08x}" for a, b in classes.ranges(kept))
+    return classes.pattern_class(point for point in points if point <= last)

@@ -55,7 +55,26 @@ PUNCTUATION_UNKNOWN_TO_BERT = """
 11A9A-11A9C 11A9E-11AA2 11B00-11B09 11BE1 11C41-11C45 11C70-11C71 11EF7-11EF8
 11F43-11F4F 11FFF 12FF1-12FF2 16D6D-16D6F 16E97-16E9A 16FE2 1E5FF 1E95E-1E95F
 """
+# its canonical decomposition is from 2019: these it leaves where they are
+UNMOVED_BY_BERT = """
+5C8-5C9 7FD 897-89F 8CA-8D3 9FE C3C D3B-D3C EBA 1715 1ABF-1AF0 1DF6-1DFA A82C
+10D24-10D27 10D69-10D6D 10EAB-10EAC 10ECB-10ECF 10EF0-10EFB 10EFD-10EFF
+10F46-10F50 10F82-10F85 11070 1133B 113CE-113D0 1145E 11839-1183A 11938
+1193D-1193E 11943 119E0 11A34 11A47 11A99 11D42 11D44-11D45 11D97 11F41-11F42
+1612F 16FF0-16FF1 1D127-1D128 1D250-1D252 1D25B-1D25C 1D25F 1D280-1D281 1E08F
+1E130-1E136 1E2AE 1E2EC-1E2EF 1E4EC-1E4EF 1E5EE-1E5EF 1E6E3 1E6E6 1E6EE-1E6EF
+1E6F5
+"""
 CONTROLS_UNKNOWN_TO_BERT = "890-891 8E2 110CD 13430-1343F"
+
+# capital -> small letter, pairs that edition 14 does not have
+LOWERCASE_SINCE_14 = {
+    **{i: i + 1 for i in (0x1C89, 0xA7CC, 0xA7CE, 0xA7D2, 0xA7D4, 0xA7DA)},
+    **{i: i + 0x20 for i in range(0x10D50, 0x10D66)},
+    **{i: i + 0x1B for i in range(0x16EA0, 0x16EB9)},
+    0xA7CB: 0x264,
+    0xA7DC: 0x19B,
+}
 
 Ranges = tuple[tuple[int, int], ...]  # first and last, both in
 
@@ -142,3 +161,8 @@ def bert_controls() -> frozenset[int]:
     """Return what the BERT normaliser removes: controls and U+FFFD."""
     kept = parse(CONTROLS_UNKNOWN_TO_BERT) | {0x9, 0xA, 0xD}
     return frozenset((_of_category("Cc", "Cf", "Co") | {0xFFFD}) - kept)
+
+
+def pattern_class(points: Iterable[int]) -> str:
+    """Return the inside of a [...] of `re` for these code points."""
+    return "".join(f"\\U{a:08x}-\\U{b:08x}" for a, b in ranges(points))

@@ -1,0 +1,203 @@
+"""From a folder of texts to batches: split, pack, mask, shuffle, resume.
+
+B batch · T query tokens · S key/value tokens · N packed rows
+
+Everything here is a function of its arguments: no global random state, no
+iterator with a hidden position. The same seed and step give the same batch
+on any machine, so a run that was stopped goes on exactly where it was.
+Left out: reading from disk in parallel, tokenizing, and padded batches.
+"""
+
+import hashlib
+import math
+import re
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+IGNORE = -100  # the label that cross_entropy leaves out
+NOTHING = -1  # the document number of padding
+
+
+def split(
+    works: Mapping[str, str], share: float = 0.1, seed: int = 0
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Hold out whole works: title -> text becomes (train, validation).
+
+    Works are held out until `share` of the characters is reached; a work
+    that would overshoot by more than it closes the gap is passed over. The
+    order is that of a hash of seed and title, so it depends on
+    neither the order of the dict nor the machine, and a new work does not
+    reshuffle the others. Raises ValueError where one of the two is empty.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"share: got {share}, want a share between 0 and 1")
+    wanted = share * sum(map(len, works.values()))
+    held, size = set(), 0
+    for title in sorted(works, key=lambda title: _hash(seed, title)):
+        after = size + len(works[title])
+        if abs(wanted - after) < abs(wanted - size):
+            held.add(title)
+            size = after
+    if not 0 < len(held) < len(works):
+        raise ValueError(
+            f"works: got {len(works)} works, of which {len(held)} come "
+            f"closest to a share of {share}; want some on both sides"
+        )
+    train = {title: works[title] for title in works if title not in held}
+    return train, {title: works[title] for title in works if title in held}
+
+
+def _hash(seed: int, title: str) -> str:
+    return hashlib.sha256(f"{seed}:{title}".encode()).hexdigest()
+
+
+def overlap(train: str, held_out: str, n: int = 5) -> float:
+    """Return the share of held-out n-word sequences that train has too.
+
+    Case and punctuation do not count; each sequence counts as often as it
+    occurs. Raises ValueError if the held-out text is shorter than n words.
+    """
+    seen = set(_ngrams(train, n))
+    tested = _ngrams(held_out, n)
+    if not tested:
+        raise ValueError(f"held_out: got fewer than n = {n} words")
+    return sum(gram in seen for gram in tested) / len(tested)
+
+
+def _ngrams(text: str, n: int) -> list[tuple[str, ...]]:
+    words = re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower())
+    return list(zip(*(words[i:] for i in range(n)), strict=False))
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Rows of several documents each; every field is int64 (N, T).
+
+    `labels` is the token after each one, IGNORE at a document's last token
+    and at padding: already shifted, so do not shift again. `documents`
+    numbers the pieces within a row from 0, padding is NOTHING. `positions`
+    restart at 0 with each piece.
+    """
+
+    ids: torch.Tensor
+    labels: torch.Tensor
+    documents: torch.Tensor
+    positions: torch.Tensor
+
+    @property
+    def padding(self) -> float:
+        """Return the share of places that hold no token."""
+        return (self.documents == NOTHING).float().mean().item()
+
+
+def pack(
+    documents: Sequence[Sequence[int]], T: int, *, pad_id: int = 0
+) -> Packed:
+    """Fill rows of T tokens with whole documents, best fit first.
+
+    Documents go in from the longest to the shortest, each into the row with
+    the least room that still holds it [ding2024]. One longer than T is first
+    cut into pieces of T, and each piece is a document of its own: nothing is
+    dropped, but what stood before a cut is no longer seen. Empty documents
+    vanish. Raises ValueError where nothing is left to pack.
+    """
+    if T < 1:
+        raise ValueError(f"T: got {T}, want at least 1 token a row")
+    pieces = [
+        list(document[start : start + T])
+        for document in documents
+        for start in range(0, len(document), T)
+    ]
+    if not pieces:
+        raise ValueError("documents: got no token, want at least one")
+    rows: list[list[list[int]]] = []
+    rooms: list[tuple[int, int]] = []  # (free places, row), ascending
+    for piece in sorted(pieces, key=len, reverse=True):
+        at = bisect_left(rooms, (len(piece), 0))
+        if at == len(rooms):
+            rooms.append((T, len(rows)))
+            rows.append([])
+        free, row = rooms.pop(at)
+        rows[row].append(piece)
+        insort(rooms, (free - len(piece), row))
+    return _lay_out(rows, T, pad_id)
+
+
+def _lay_out(rows: list[list[list[int]]], T: int, pad_id: int) -> Packed:
+    shape = (len(rows), T)
+    ids = torch.full(shape, pad_id)
+    labels = torch.full(shape, IGNORE)
+    documents = torch.full(shape, NOTHING)
+    positions = torch.zeros(shape, dtype=torch.int64)
+    for i, pieces in enumerate(rows):
+        start = 0
+        for number, piece in enumerate(pieces):
+            end = start + len(piece)
+            tokens = torch.tensor(piece)
+            ids[i, start:end] = tokens
+            labels[i, start : end - 1] = tokens[1:]
+            documents[i, start:end] = number
+            positions[i, start:end] = torch.arange(len(piece))
+            start = end
+    return Packed(ids, labels, documents, positions)
+
+
+def document_mask(documents_BT: torch.Tensor) -> torch.Tensor:
+    """Allow each token the earlier ones of its own document, and itself.
+
+    (B, T) -> bool (B, 1, T, T), True = may attend: block-diagonal and
+    causal. Padding (NOTHING) neither sees nor is seen, so its rows are
+    empty. Raises ValueError on other shapes and on floats.
+    """
+    if documents_BT.ndim != 2 or documents_BT.is_floating_point():
+        raise ValueError(
+            f"documents: got shape {tuple(documents_BT.shape)} and dtype "
+            f"{documents_BT.dtype}, want (B, T) of int"
+        )
+    same_BTS = documents_BT[:, :, None] == documents_BT[:, None, :]
+    real_BT1 = (documents_BT != NOTHING)[:, :, None]
+    return (same_BTS & real_BT1).tril()[:, None]
+
+
+def order(n: int, *, seed: int = 0, epoch: int = 0) -> torch.Tensor:
+    """Return the order of n rows in one epoch: a permutation, int64 (n,).
+
+    Its generator is its own, seeded by seed and epoch together, so nothing
+    else that draws random numbers can move it.
+    """
+    mixed = hashlib.sha256(f"{seed}:{epoch}".encode()).digest()[:7]
+    generator = torch.Generator().manual_seed(int.from_bytes(mixed))
+    return torch.randperm(n, generator=generator)
+
+
+def batches(
+    n: int, batch_size: int, *, seed: int = 0, step: int = 0
+) -> Iterator[torch.Tensor]:
+    """Yield the rows of step, step + 1, ... for ever, int64 (batch_size,).
+
+    Each epoch is a new order of the n rows; the n % batch_size left at its
+    end wait for another epoch, so that every batch is of one size. To
+    resume a run, give the number of steps it has done: that is the whole
+    state. Raises ValueError if n rows do not make a batch.
+    """
+    if not 0 < batch_size <= n:
+        raise ValueError(
+            f"batch_size: got {batch_size}, want 1 to n = {n} rows"
+        )
+    if step < 0:
+        raise ValueError(f"step: got {step}, want the steps done, 0 or more")
+    per_epoch = n // batch_size
+    epoch, within = divmod(step, per_epoch)
+    while True:
+        rows = order(n, seed=seed, epoch=epoch)
+        for i in range(within, per_epoch):
+            yield rows[i * batch_size : (i + 1) * batch_size]
+        epoch, within = epoch + 1, 0
+
+
+def least_rows(lengths: Sequence[int], T: int) -> int:
+    """Return how many rows of T any packing needs: ceil(sum / T)."""
+    return math.ceil(sum(lengths) / T)

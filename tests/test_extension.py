@@ -1,0 +1,195 @@
+"""The HTML build: it runs nothing, and shows what the twins hold."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from bookbinder import extension, sync, twin, vendor
+from bookbinder.book import Book
+from nbformat import v4
+from sphinx.errors import ExtensionError
+from test_sync import ROOT, SECOND, append, cell, make_book, rewrite
+
+SENTINEL = "no kernel would say 4711"
+REFERENCES = "(references)=\n# References\n\n```{bibliography}\n:all:\n```\n"
+
+
+def first_page(told: Path) -> str:
+    write = f"open({str(told)!r}, 'w').write('ran'); print('from a kernel')"
+    return (
+        "(first)=\n# First\n\nSee {ref}`second`, {cite:t}`a2001`, $x^2$.\n"
+        + cell(write)
+        + cell('glue("share", 1)')
+        + "\nThe share is {glue:text}`share`.\n"
+    )
+
+
+def bind(book: Book) -> None:
+    """Write twins whose outputs no execution would give."""
+    scrap = {"name": "share", "mime_prefix": "application/papermill.record/"}
+    glued = v4.new_output(
+        "display_data",
+        {"application/papermill.record/text/plain": "from the twin: 0.5"},
+        metadata={"scrapbook": scrap},
+    )
+    said = v4.new_output("stream", name="stdout", text=f"{SENTINEL}\n")
+    for page in book.pages:
+        if page.has_cells:
+            cells = page.cells("code")
+            cells[0].outputs = [said]
+            if len(cells) > 1:
+                cells[1].outputs = [glued]
+            for number, found in enumerate(cells, 1):
+                found.execution_count = number
+            links = sync.links_for(book, page, cells)
+            twin.write(page, twin.assemble(book, page, cells, {}, links))
+
+
+@pytest.fixture
+def book(tmp_path) -> Book:
+    text = first_page(tmp_path / "told")
+    made = make_book(tmp_path, first=text, second=SECOND, refs=REFERENCES)
+    for name in ("style", "figures"):
+        shutil.copytree(ROOT / "book" / name, tmp_path / "book" / name)
+    bind(made)
+    return made
+
+
+def build(book: Book, **env: str) -> subprocess.CompletedProcess:
+    command = Path(sys.executable).with_name("jupyter-book")
+    # a kernel that were asked for would not be found
+    forbidden = {"JUPYTER_PATH": "", "JUPYTER_PREFER_ENV_PATH": "0"}
+    clean = {k: v for k, v in os.environ.items() if "GITHUB" not in k}
+    return subprocess.run(
+        [command, "build", ".", "-W", "--keep-going"],
+        cwd=book.root,
+        env=clean | forbidden | env,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_build_runs_nothing_and_shows_the_twins(book):
+    done = build(book, GITHUB_REPOSITORY="ada/engine")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not (book.root / "told").exists()
+    html = book.root / "_build" / "html"
+    page = (html / "book" / "first.html").read_text(encoding="utf-8")
+    assert SENTINEL in page
+    assert "from a kernel</" not in page
+    assert "The share is from the twin: 0.5." in page
+    assert "pip install" not in page  # Colab's cell is the notebook's alone
+
+    # a fork's links are the fork's
+    assert "https://github.com/ada/engine" in page
+    assert (
+        "colab.research.google.com/github/ada/engine/blob/main/book/first.ipynb"
+        in page
+    )
+    assert "mybinder.org/v2/gh/ada/engine/main" in page
+    assert "github.com/handmade-transformers" not in page
+    assert "https://ada.github.io/engine/book/first.html" in page
+    sitemap = (html / "sitemap.xml").read_text()
+    assert "https://ada.github.io/engine/book/second.html" in sitemap
+
+    # no book/vendor: the public networks, and the log says so
+    assert "no book/vendor" in done.stdout + done.stderr
+    assert re.search(r'src="https://cdn[^"]*mathjax', page)
+
+    # the download is the executed twin, not a bare notebook
+    for name in ("first", "second"):
+        offered = html / "_sources" / "book" / f"{name}.ipynb"
+        assert offered.read_bytes() == book.page(name).twin.read_bytes()
+    assert SENTINEL in json.dumps(book.page("first").read_twin())
+
+    # a second build sees a stale twin and stops
+    changed = rewrite(book, "second", 'print("two")', 'print("2")')
+    done = build(changed)
+    assert done.returncode != 0
+    assert "second.ipynb does not fit" in done.stdout + done.stderr
+    assert "make sync" in done.stdout + done.stderr
+
+
+@pytest.mark.skipif(
+    not vendor.is_vendored(ROOT), reason="no book/vendor: `make book` fills it"
+)
+def test_with_vendored_scripts_no_other_host_is_asked(book):
+    (book.root / "book" / "vendor").symlink_to(ROOT / "book" / "vendor")
+    done = build(book)
+    assert done.returncode == 0, done.stdout + done.stderr
+    html = book.root / "_build" / "html"
+    for page in html.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert not re.search(r'<script[^>]* src="(https?:)?//', text), page
+        assert not re.search(
+            r'<link[^>]* rel="stylesheet"[^>]*href="(https?:)?//', text
+        ), page
+    page = (html / "book" / "first.html").read_text(encoding="utf-8")
+    assert "mathjax/tex-mml-chtml.js" in page
+    assert "github.com/handmade-transformers/handmade-transformers" in page
+
+
+def app(book: Book, tmp_path: Path) -> SimpleNamespace:
+    return SimpleNamespace(
+        confdir=str(book.root),
+        outdir=str(tmp_path / "_build" / "html"),
+        config=SimpleNamespace(),
+        env=SimpleNamespace(mystnb_config=SimpleNamespace()),
+    )
+
+
+def test_a_page_without_its_twin_is_refused(book, tmp_path):
+    extension.seed(app(book, tmp_path))
+    book.page("second").twin.unlink()
+    with pytest.raises(ExtensionError, match=r"second\.md has no twin"):
+        extension.seed(app(book, tmp_path))
+
+
+def test_a_twin_that_does_not_fit_is_refused(book, tmp_path):
+    append(book, "second", cell("3"))
+    with pytest.raises(ExtensionError, match=r"second\.ipynb does not fit"):
+        extension.seed(app(book, tmp_path))
+
+
+def test_a_half_written_twin_is_refused(book, tmp_path):
+    path = book.page("second").twin
+    path.write_text(path.read_text()[:100])
+    with pytest.raises((ExtensionError, ValueError), match="not a notebook"):
+        extension.seed(app(book, tmp_path))
+
+
+def test_scripts_that_stand_twice_are_loaded_once():
+    def script(filename, **attributes):
+        return SimpleNamespace(filename=filename, attributes=attributes)
+
+    context = {
+        "script_files": [
+            script("a.js"),
+            script("b.js"),
+            script("a.js"),
+            script(None, body="const x = 1"),
+            script(None, body="const x = 1"),
+            script(None, body="const y = 1"),
+        ]
+    }
+    extension.tidy_scripts(None, "page", "page.html", context, None)
+    kept = [
+        s.filename or s.attributes["body"] for s in context["script_files"]
+    ]
+    assert kept == ["a.js", "b.js", "const x = 1", "const y = 1"]
+
+
+def test_without_npm_the_vendor_step_says_what_happens(tmp_path, monkeypatch):
+    shutil.copy(ROOT / "package-lock.json", tmp_path)
+    (tmp_path / "book").mkdir()
+    monkeypatch.setattr(vendor.shutil, "which", lambda _: None)
+    said = vendor.vendor(tmp_path)
+    assert "install Node.js" in said
+    assert "public networks" in said
+    assert not vendor.is_vendored(tmp_path)

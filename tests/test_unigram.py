@@ -1,0 +1,258 @@
+"""Unigram: the library's segmentation on the same vocabulary; EM by hand.
+
+Pieces a, b, ab with probabilities 1/4, 1/4, 1/2. The word "ab" has two
+cuts: a b with 1/16 and ab with 1/2. Their sum, 9/16, is the word's
+probability, so ab is used 8/9 times and a and b 1/9 times each.
+"""
+
+import itertools
+import json
+import math
+
+import pytest
+import torch
+from handmade.text import unigram_train
+from handmade.text.samples import ARTICLE_1, HARD
+from handmade.text.unigram import UnigramTokenizer, split_words
+from handmade.weights import shakespeare
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+SAMPLES = {**ARTICLE_1, **HARD}
+any_text = st.text(st.characters(codec="utf-8") | st.sampled_from(" ▁theé\n"))
+LOGS = {"a": math.log(1 / 4), "b": math.log(1 / 4), "ab": math.log(1 / 2)}
+
+
+def library(pieces, **options):
+    """Build the library's tokenizer on given pieces."""
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=0, **options))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    return tokenizer
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    return "\n".join(shakespeare().values())[:150_000]
+
+
+@pytest.fixture(scope="module")
+def theirs(corpus):
+    tokenizer = library([("<unk>", 0.0)])
+    trainer = trainers.UnigramTrainer(
+        vocab_size=1500,
+        unk_token="<unk>",
+        special_tokens=["<unk>", "<s>", "</s>"],
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([corpus], trainer)
+    return tokenizer
+
+
+@pytest.fixture(scope="module")
+def ours(theirs):
+    return UnigramTokenizer.from_hf(theirs)
+
+
+@pytest.fixture(scope="module")
+def trained(corpus):
+    return UnigramTokenizer.train(
+        [corpus[:60_000]], 600, ["<s>"], seeds=4000, longest=10
+    )
+
+
+# -- the library's segmentation
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_identical_ids_on_hard_text(ours, theirs, name):
+    ids = theirs.encode(SAMPLES[name]).ids
+    assert ours.encode(SAMPLES[name]) == ids
+    assert ours.decode(ids) == theirs.decode(ids, skip_special_tokens=False)
+
+
+def test_identical_ids_on_shakespeare(ours, theirs):
+    for text in list(shakespeare().values())[::6]:
+        assert ours.encode(text) == theirs.encode(text).ids
+
+
+@given(text=any_text)
+@settings(max_examples=300)
+def test_identical_ids_on_any_text(ours, theirs, text):
+    assert ours.encode(text) == theirs.encode(text).ids
+
+
+@given(
+    tokens=st.dictionaries(
+        st.text("ab▁é", min_size=1, max_size=4),
+        st.sampled_from([-1.0, -2.0, -3.0, -4.0, 0.0]),
+        min_size=1,
+    ),
+    word=st.text("abcdé ", max_size=12),
+    fallback=st.booleans(),
+)
+@settings(max_examples=400)
+def test_identical_ids_where_ties_abound(tokens, word, fallback):
+    # whole numbers: many cuts of one score, so the choice among equals shows
+    pieces = [("<unk>", 0.0), *tokens.items()]
+    if fallback:
+        pieces += [(f"<0x{b:02X}>", -9.0) for b in "cé".encode()]
+    theirs = library(pieces, byte_fallback=fallback)
+    ours = UnigramTokenizer.from_hf(theirs)
+    assert ours.encode(word) == theirs.encode(word).ids
+
+
+def test_a_run_of_unknown_characters_is_one_unknown():
+    ours = UnigramTokenizer([("<unk>", 0), ("a", -1), ("▁", -1)])
+    assert ours.encode("axxxa") == [2, 1, 0, 1]
+    assert ours.cut("axxxa") == ["a", "xxx", "a"]
+
+
+# -- the best cut, against all cuts
+
+
+def all_cuts(word):
+    for flags in itertools.product([0, 1], repeat=max(0, len(word) - 1)):
+        places = [i + 1 for i, flag in enumerate(flags) if flag]
+        bounds = [0, *places, len(word)]
+        yield [word[i:j] for i, j in itertools.pairwise(bounds)]
+
+
+scored = st.dictionaries(
+    st.text("ab", min_size=2, max_size=4), st.floats(-9, -0.1)
+).map(lambda more: {"a": -2.5, "b": -3.25, **more})
+
+
+@given(scores=scored, word=st.text("ab", min_size=1, max_size=9))
+def test_viterbi_finds_the_best_of_all_cuts(scores, word):
+    ours = UnigramTokenizer([("<unk>", 0.0), *scores.items()])
+    possible = [c for c in all_cuts(word) if all(p in scores for p in c)]
+    best = max(map(ours.score, possible))
+    assert ours.score(ours.cut(word)) == pytest.approx(best)
+    again = unigram_train.best_cut(word, scores, 9)
+    assert ours.score(again) == pytest.approx(best)
+
+
+# -- training
+
+
+def test_the_expectation_by_hand():
+    expected, likelihood = unigram_train.expected_counts({"ab": 9}, LOGS)
+    assert expected == pytest.approx({"a": 1, "b": 1, "ab": 8})
+    assert likelihood == pytest.approx(9 * math.log(9 / 16))
+
+
+@given(scores=scored, word=st.text("ab", min_size=1, max_size=8))
+def test_expected_counts_equal_the_sum_over_all_cuts(scores, word):
+    weights, uses = [], []
+    for cut in all_cuts(word):
+        if all(piece in scores for piece in cut):
+            weights.append(math.exp(sum(scores[p] for p in cut)))
+            uses.append(cut)
+    want = dict.fromkeys(scores, 0.0)
+    for weight, cut in zip(weights, uses, strict=True):
+        for piece in cut:
+            want[piece] += weight / sum(weights)
+    got, likelihood = unigram_train.expected_counts({word: 1}, scores)
+    assert likelihood == pytest.approx(math.log(sum(weights)))
+    for piece, count in want.items():
+        assert got.get(piece, 0.0) == pytest.approx(count, abs=1e-9)
+
+
+def test_each_step_of_plain_em_raises_the_likelihood(corpus):
+    words = {}
+    for word in split_words(corpus[:20_000]):
+        words[word] = words.get(word, 0) + 1
+    scores = unigram_train.seed_pieces(words, 6, 800)
+    before = -math.inf
+    for _ in range(5):
+        counts, likelihood = unigram_train.expected_counts(words, scores)
+        assert likelihood > before
+        before, total = likelihood, sum(counts.values())
+        scores = {p: math.log(n / total) for p, n in counts.items() if n}
+
+
+@pytest.mark.parametrize("x", [1e-3, 0.5, 1, 2.5, 9.99, 10, 1234.5, 1e7])
+def test_digamma(x):
+    want = torch.digamma(torch.tensor(x, dtype=torch.float64)).item()
+    assert unigram_train.digamma(x) == pytest.approx(want, rel=1e-11)
+    with pytest.raises(ValueError, match="x > 0"):
+        unigram_train.digamma(0)
+
+
+def test_training_gives_the_size_asked_and_keeps_every_character(
+    trained, corpus
+):
+    assert len(trained.pieces) == 600
+    assert trained.special_tokens == {"<s>": 0, "<unk>": 1}
+    text = corpus[:60_000].lstrip(" ")
+    ids = trained.encode(text)
+    assert trained.unknown_id not in ids
+    assert trained.decode(ids) == text
+    characters = len(set(text)) + 3
+    small = UnigramTokenizer.train([text[:5000]], characters)
+    assert len(text) / len(ids) > 1.4 * len(text) / len(small.encode(text))
+    scores = [score for _, score in trained.pieces[2:]]
+    assert scores == sorted(scores, reverse=True)
+    assert sum(map(math.exp, scores)) == pytest.approx(1, abs=0.02)
+
+
+def test_training_cuts_as_well_as_the_librarys(corpus):
+    # both trained alike; the number of tokens on text neither has seen
+    train, held_out = corpus[:60_000], corpus[100_000:]
+    theirs = library([("<unk>", 0.0)])
+    trainer = trainers.UnigramTrainer(
+        vocab_size=600,
+        unk_token="<unk>",
+        special_tokens=["<unk>"],
+        show_progress=False,
+    )
+    theirs.train_from_iterator([train], trainer)
+    ours = UnigramTokenizer.train([train], 600, seeds=4000, longest=10)
+    ratio = len(ours.encode(held_out)) / len(theirs.encode(held_out).ids)
+    assert ratio < 1.03
+
+
+def test_training_is_the_same_each_time(corpus):
+    one, two = (
+        UnigramTokenizer.train([corpus[:20_000]], 300, seeds=1000)
+        for _ in range(2)
+    )
+    assert one.pieces == two.pieces
+
+
+# -- files and errors
+
+
+def test_saved_and_reloaded(trained, tmp_path):
+    path = trained.save(tmp_path / "t.json")
+    again = UnigramTokenizer.load(path)
+    theirs = Tokenizer.from_file(str(path))
+    for text in [*SAMPLES.values(), "a<s>b <unk> c"]:
+        ids = trained.encode(text)
+        assert again.encode(text) == theirs.encode(text).ids == ids
+
+
+def test_a_broken_or_foreign_file_is_refused_by_name(trained, tmp_path):
+    path = trained.save(tmp_path / "t.json")
+    whole = path.read_text(encoding="utf-8")
+    path.write_text(whole[:-20], encoding="utf-8")
+    with pytest.raises(ValueError, match=r"t\.json"):
+        UnigramTokenizer.load(path)
+    described = json.loads(whole)
+    described["pre_tokenizer"]["prepend_scheme"] = "first"
+    path.write_text(json.dumps(described), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"t\.json.*prepend_scheme"):
+        UnigramTokenizer.load(path)
+
+
+def test_wrong_arguments_are_named(trained):
+    with pytest.raises(ValueError, match="surrogate"):
+        trained.encode("a\ud800")
+    with pytest.raises(ValueError, match="ids: got -1"):
+        trained.decode([-1])
+    with pytest.raises(ValueError, match="unknown_id"):
+        UnigramTokenizer([("a", 0.0)], unknown_id=1)
+    with pytest.raises(ValueError, match=r"vocab_size.*characters"):
+        UnigramTokenizer.train(["abcdef"], 4)
