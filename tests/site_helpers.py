@@ -63,8 +63,9 @@ NO_ALT = """() => [...document.images]
   .map((image) => image.outerHTML.slice(0, 200))"""
 
 # barriers that axe calls serious or critical
-AXE = """async () => {
+AXE = """async (rules) => {
   const options = { resultTypes: ["violations"] };
+  if (rules) options.runOnly = rules;
   const { violations } = await axe.run(document, options);
   return violations
     .filter(({ impact }) => ["serious", "critical"].includes(impact))
@@ -121,6 +122,7 @@ class Visit:
         self.page.evaluate(SETTLED)
         self.page.wait_for_function(DRAWN, arg=[VIEW, DRAWING], timeout=20_000)
         self.page.evaluate(UNFOLD)
+        self.page.wait_for_timeout(50)
 
     def scheme(self, name: str) -> None:
         """Turn the reader's system light or dark; the page must follow."""
@@ -128,10 +130,11 @@ class Visit:
         follows = "(name) => document.documentElement.dataset.theme === name"
         self.page.wait_for_function(follows, arg=name, timeout=5_000)
 
-    def barriers(self, axe: str) -> list[str]:
+    def barriers(self, axe: str, rules: tuple = ()) -> list[str]:
+        """Return what axe finds serious or critical, by all rules or some."""
         if not self.page.evaluate("() => 'axe' in window"):
             self.page.evaluate(axe)
-        return self.page.evaluate(AXE)
+        return self.page.evaluate(AXE, list(rules) or None)
 
     def dead_controls(self) -> list[str]:
         """Work every control by keyboard; name those that change nothing.

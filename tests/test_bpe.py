@@ -7,10 +7,14 @@ A training by hand, counts hug 10, pug 5, pun 12, bun 4, hugs 5:
 """
 
 import json
+import os
 import random
+import shutil
 import string
+import subprocess
 import time
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from handmade.text import pretokenize, unicode_classes
@@ -19,6 +23,8 @@ from handmade.text.bpe_train import learn_merges, recount_merges
 from handmade.text.hf_json import WordCache
 from handmade.text.samples import ARTICLE_1, HARD
 from handmade.weights import shakespeare, smollm2
+from handmade.widgets.base import assets
+from handmade.widgets.merge_steps import merge_steps, pack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
@@ -141,8 +147,11 @@ def test_identical_ids_on_hard_text(ours, theirs, name):
 
 
 def test_identical_ids_on_shakespeare(ours, theirs):
-    for text in shakespeare().values():
-        assert ours.encode(text) == theirs.encode(text).ids
+    text = "\n".join(shakespeare().values())
+    # the library is three times as fast on short texts
+    parts = [text[i : i + 2000] for i in range(0, len(text), 2000)]
+    for part, encoding in zip(parts, theirs.encode_batch(parts), strict=True):
+        assert ours.encode(part) == encoding.ids
 
 
 def test_identical_ids_with_special_tokens_inside(ours, theirs):
@@ -420,3 +429,100 @@ def test_other_tokenizers_are_refused():
         BPETokenizer.from_hf(other)
     with pytest.raises(ValueError, match="want a fast"):
         BPETokenizer.from_hf("SmolLM2")
+
+
+# -- the explorable: its script against the package
+
+SCRIPT = """
+import { readFileSync } from "node:fs";
+const { traits, texts } = JSON.parse(readFileSync(0, "utf8"));
+const { ranks, pairs } = unpackMerges(traits.merges);
+const options = { ranks, byteIds: traits.byte_ids,
+  splitDigits: traits.split_digits };
+const id = (s) => s < 256 ? traits.byte_ids[s] : traits.first_id + s - 256;
+process.stdout.write(JSON.stringify(texts.map((text) => {
+  const run = trace(text, options);
+  const end = after(run, run.merges.length);
+  return { words: words(text, traits.split_digits),
+    ids: end.flat().map(id), states: run.merges.map((_, n) =>
+      after(run, n).flat().map(id)), ranks: run.merges.map((m) => m.rank),
+    shown: end.flat().map((s) => show(s, pairs)) };
+})));
+"""
+
+
+def run_js(tokenizer, texts):
+    node = shutil.which("node")
+    if node is None:
+        message = "node is not installed: the explorable's script did not run"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    done = subprocess.run(
+        [node, "--input-type=module", "-e", assets("merge_steps")[0] + SCRIPT],
+        input=json.dumps({"traits": pack(tokenizer), "texts": texts}),
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def merge_by_merge(tokenizer, text):
+    """All states of a text: the merge learned first, leftmost, each time."""
+    alphabet = pretokenize.byte_alphabet()
+    split = pretokenize.splitter(tokenizer.split_digits)
+    words = [
+        [c for c in map(alphabet.get, w.encode()) if c in tokenizer.vocab]
+        for w in split(text)
+    ]
+    ranks = {pair: i for i, pair in enumerate(tokenizer.merges)}
+    states, order = [], []
+    while True:
+        found = [
+            (ranks[pair], w, at)
+            for w, word in enumerate(words)
+            for at, pair in enumerate(pairwise(word))
+            if pair in ranks
+        ]
+        if not found:
+            return states, order
+        states.append([tokenizer.vocab[s] for word in words for s in word])
+        rank, w, at = min(found)
+        words[w][at : at + 2] = ["".join(tokenizer.merges[rank])]
+        order.append(rank)
+
+
+@pytest.mark.parametrize("which", ["ours", "trained"])
+def test_the_explorable_merges_as_the_package_does(which, request):
+    tokenizer = request.getfixturevalue(which)
+    # node's edition of Unicode differs: newer letters are not compared
+    texts = [text[:300] for text in SAMPLES.values()]
+    short = [text[:60] for text in ARTICLE_1.values()]
+    for text, js in zip(texts, run_js(tokenizer, texts), strict=True):
+        split = pretokenize.splitter(tokenizer.split_digits)
+        assert js["words"] == split(text)
+        assert js["ids"] == tokenizer.encode(text, allow_special=False)
+    for text, js in zip(short, run_js(tokenizer, short), strict=True):
+        states, order = merge_by_merge(tokenizer, text)
+        assert js["states"] == states
+        assert js["ranks"] == order
+
+
+def test_the_explorable_shows_half_characters_in_hexadecimal(trained):
+    (js,) = run_js(trained, ["é the\n"])
+    assert js["shown"] == ["C3", "A9", "␣the", "⏎"]
+
+
+def test_the_explorable_is_small_and_linked():
+    tokenizer = BPETokenizer.from_hf(smollm2().tokenizer())
+    box = merge_steps(tokenizer, "To be")
+    field, view = box.children
+    assert field.value == view.text == "To be"
+    assert len(view.merges) < 270_000
+    assert repr(view) == "MergeSteps()"
+    vocab = {"a": 0, "b": 1, "ab": 7, "ba": 3}
+    with pytest.raises(ValueError, match="consecutive"):
+        pack(BPETokenizer(vocab, [("a", "b"), ("b", "a")]))

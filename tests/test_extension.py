@@ -35,7 +35,7 @@ def bind(book: Book) -> None:
     scrap = {"name": "share", "mime_prefix": "application/papermill.record/"}
     glued = v4.new_output(
         "display_data",
-        {"application/papermill.record/text/plain": "from the twin: 0.5"},
+        {"application/papermill.record/text/plain": "'from the twin: 0.5'"},
         metadata={"scrapbook": scrap},
     )
     said = v4.new_output("stream", name="stdout", text=f"{SENTINEL}\n")
@@ -63,13 +63,11 @@ def book(tmp_path) -> Book:
 
 def build(book: Book, **env: str) -> subprocess.CompletedProcess:
     command = Path(sys.executable).with_name("jupyter-book")
-    # a kernel that were asked for would not be found
-    forbidden = {"JUPYTER_PATH": "", "JUPYTER_PREFER_ENV_PATH": "0"}
     clean = {k: v for k, v in os.environ.items() if "GITHUB" not in k}
     return subprocess.run(
         [command, "build", ".", "-W", "--keep-going"],
         cwd=book.root,
-        env=clean | forbidden | env,
+        env=clean | env,
         capture_output=True,
         text=True,
     )
@@ -79,6 +77,8 @@ def test_a_build_runs_nothing_and_shows_the_twins(book):
     done = build(book, GITHUB_REPOSITORY="ada/engine")
     assert done.returncode == 0, done.stdout + done.stderr
     assert not (book.root / "told").exists()
+    assert "Executing notebook" not in done.stdout + done.stderr
+    assert "IPKernelApp" not in done.stdout + done.stderr
     html = book.root / "_build" / "html"
     page = (html / "book" / "first.html").read_text(encoding="utf-8")
     assert SENTINEL in page
@@ -157,10 +157,16 @@ def test_a_twin_that_does_not_fit_is_refused(book, tmp_path):
         extension.seed(app(book, tmp_path))
 
 
+def test_a_page_that_fits_no_twin_is_not_executed(book, tmp_path):
+    extension.seed(app(book, tmp_path))
+    with pytest.raises(ExtensionError, match="fits no twin"):
+        extension.execution.single_nb_execution(None, cwd=str(tmp_path))
+
+
 def test_a_half_written_twin_is_refused(book, tmp_path):
     path = book.page("second").twin
     path.write_text(path.read_text()[:100])
-    with pytest.raises((ExtensionError, ValueError), match="not a notebook"):
+    with pytest.raises(ExtensionError, match="not a notebook"):
         extension.seed(app(book, tmp_path))
 
 

@@ -107,7 +107,7 @@ def test_a_page_edited_by_hand_below_the_mark_is_stale(book):
 
 
 def test_a_book_without_the_page_has_no_ledger(tmp_path):
-    book = make_book(tmp_path, first="# First\n")
+    book = make_book(tmp_path, first="# First\n", second=SECOND)
     assert ledger.is_stale(book) is False
     assert ledger.write(book) is False
 

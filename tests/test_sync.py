@@ -58,7 +58,11 @@ TAGGED = """\
 ```{code-cell} ipython3
 :tags: [hide-input]
 print("one")"""
-BIB = "@book{a2001, author={Lovelace, Ada}, title={Notes}, year={2001}}\n"
+BIB = """\
+@book{a2001,
+ author={Lovelace, Ada}, title={Notes}, year={2001}, publisher={Taylor}
+}
+"""
 
 
 def cell(source: str) -> str:
@@ -130,7 +134,7 @@ def runs(monkeypatch) -> list[str]:
     """Forbid kernels; note which pages would have been executed."""
     asked = []
 
-    def execute(page, *_):
+    def execute(page):
         asked.append(page.source.stem)
         return twin.page_cells(page.read_twin()), {}
 

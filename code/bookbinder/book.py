@@ -37,7 +37,7 @@ class Page:
 
     @cached_property
     def has_cells(self) -> bool:
-        return "```{code-cell}" in self.text
+        return bool(self.cells("code"))
 
     def read(self) -> nbformat.NotebookNode:
         """Return the page as a notebook without outputs, as myst-nb does."""

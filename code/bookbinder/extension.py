@@ -11,6 +11,7 @@ from pathlib import Path
 from docutils import nodes
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
+from myst_nb.core.execute import cache as execution
 from sphinx.errors import ExtensionError
 from sphinx.util import logging
 
@@ -58,26 +59,33 @@ def seed(app) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     cache = get_cache(folder)
     for page in book.pages:
-        if page.has_cells:
-            _seed_page(cache, page)
+        _seed_page(cache, page)
+    # a page that fits no twin would be executed: the build must not
+    execution.single_nb_execution = _refuse
     app.config.nb_execution_cache_path = str(folder)
     app.env.mystnb_config.execution_cache_path = str(folder)
 
 
 def _seed_page(cache, page: Page) -> None:
-    if not page.twin.exists():
-        raise ExtensionError(f"{page.source} has no twin: run `make sync`")
-    stored = page.read_twin()
-    try:
-        source = twin.with_outputs(page, twin.page_cells(stored))
-    except ValueError as error:
-        raise ExtensionError(str(error)) from error
-    for key in ("widgets", "language_info"):
-        source.metadata[key] = stored.metadata.get(key, {})
+    source = page.read()
+    if page.has_cells:
+        if not page.twin.exists():
+            raise ExtensionError(f"{page.source} has no twin: run `make sync`")
+        try:
+            stored = page.read_twin()
+            source = twin.with_outputs(page, twin.page_cells(stored))
+        except ValueError as error:
+            raise ExtensionError(str(error)) from error
+        for key in ("widgets", "language_info"):
+            source.metadata[key] = stored.metadata.get(key, {})
     bundle = CacheBundleIn(
         source, str(page.source), data={"execution_seconds": 0.0}
     )
     cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+
+
+def _refuse(notebook, cwd: str, **_) -> None:
+    raise ExtensionError(f"a page in {cwd} fits no twin: run `make sync`")
 
 
 def tidy_scripts(app, pagename, templatename, context, doctree) -> None:
@@ -86,7 +94,8 @@ def tidy_scripts(app, pagename, templatename, context, doctree) -> None:
     seen, kept = set(), []
     for script in scripts:
         attributes = {k: v for k, v in script.attributes.items() if v}
-        key = (str(script.filename), str(sorted(attributes.items())))
+        # no file name is None from one of them and "" from the other
+        key = (str(script.filename or ""), str(sorted(attributes.items())))
         if key not in seen:
             seen.add(key)
             kept.append(script)

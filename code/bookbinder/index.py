@@ -1,5 +1,6 @@
 """What the pages can refer to: labels, references, glued values."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def glued(cells: list[nbformat.NotebookNode]) -> dict[str, str]:
             scrap = output.get("metadata", {}).get("scrapbook")
             if scrap:
                 mime = f"{scrap['mime_prefix']}text/plain"
-                values[scrap["name"]] = output["data"][mime]
+                values[scrap["name"]] = ast.literal_eval(output["data"][mime])
     return values
 
 

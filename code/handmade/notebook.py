@@ -18,5 +18,7 @@ def glue(name: str, value: str) -> None:
     prefix = "application/papermill.record/"
     scrap = {"name": name, "mime_prefix": prefix}
     display(
-        {f"{prefix}text/plain": value}, metadata={"scrapbook": scrap}, raw=True
+        {f"{prefix}text/plain": repr(value)},
+        metadata={"scrapbook": scrap},
+        raw=True,
     )

@@ -50,6 +50,13 @@
     }
   }
 
+  // the theme lets the keyboard into code that scrolls, except in folds
+  function openCode() {
+    for (const code of document.querySelectorAll("main pre")) {
+      if (code.scrollWidth > code.clientWidth) code.tabIndex = 0;
+    }
+  }
+
   function set(node, attribute, value) {
     if (node.getAttribute(attribute) !== value) {
       node.setAttribute(attribute, value);
@@ -59,6 +66,11 @@
   // "interactive" comes before the theme's deferred scripts draw the icons
   document.addEventListener("readystatechange", () => {
     if (document.readyState === "interactive") mendRoles();
+  });
+  document.addEventListener("toggle", openCode, true);
+  document.addEventListener("click", ({ target }) => {
+    const fold = target.closest && target.closest(".toggle, .dropdown");
+    if (fold) requestAnimationFrame(openCode);
   });
   document.addEventListener("DOMContentLoaded", () => {
     shimMathJax();

@@ -1,6 +1,9 @@
 """The block: attention moves information, the feed-forward layer uses it.
 
 B batch · T tokens · D model width
+
+Left out: dropout, cross-attention, and blocks that run both layers side by
+side on the same reading.
 """
 
 import torch
@@ -10,12 +13,16 @@ from torch import nn
 class Block(nn.Module):
     """Add what attention and the feed-forward layer have to say.
 
-    x = x + attn(attn_norm(x));  x = x + ffn(ffn_norm(x)),  (B, T, D) -> same
+    pre:   x = x + attn(attn_norm(x));  x = x + ffn(ffn_norm(x))
+    post:  x = attn_norm(x + attn(x));  x = ffn_norm(x + ffn(x))
+    (B, T, D) -> (B, T, D)
 
-    The norms stand before the layers they serve (pre-norm), so the residual
-    stream itself is never rescaled. The four parts are given, not chosen by
-    flags: any norm, attention or feed-forward module of width D fits.
-    ``mask``, ``rope`` and ``cache`` go to the attention. [xiong2020]
+    With the norms before the layers they serve (pre, the default), the
+    residual stream itself is never rescaled; after the sum (post), it is at
+    every step. The four parts are given, not chosen by flags: any norm,
+    attention or feed-forward module of width D fits. ``mask``, ``rope`` and
+    ``cache`` go to the attention. Raises ValueError for another placement.
+    [vaswani2017] is post, [xiong2020] compares.
     """
 
     def __init__(
@@ -25,13 +32,23 @@ class Block(nn.Module):
         attn: nn.Module,
         ffn_norm: nn.Module,
         ffn: nn.Module,
+        placement: str = "pre",
     ) -> None:
         super().__init__()
+        if placement not in ("pre", "post"):
+            raise ValueError(f"placement: got {placement!r}, want pre or post")
+        self.placement = placement
         self.attn_norm = attn_norm
         self.attn = attn
         self.ffn_norm = ffn_norm
         self.ffn = ffn
 
     def forward(self, x: torch.Tensor, **to_attention) -> torch.Tensor:
+        if self.placement == "post":
+            x = self.attn_norm(x + self.attn(x, **to_attention))
+            return self.ffn_norm(x + self.ffn(x))
         x = x + self.attn(self.attn_norm(x), **to_attention)
         return x + self.ffn(self.ffn_norm(x))
+
+    def extra_repr(self) -> str:
+        return f"placement={self.placement!r}"

@@ -2,13 +2,65 @@
 
 B batch · T tokens · D model width · F feed-forward width
 
-Left out: the two-layer networks with ReLU and GELU, which the page on
-feed-forward layers compares.
+An activation is given as a function, not looked up by its name: any function
+that maps a tensor to one of the same shape fits. Left out: dropout between
+the two matrices, and gates with other activations than SiLU.
 """
+
+import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+
+def gelu(x: torch.Tensor) -> torch.Tensor:
+    """Weigh x by the share of a normal distribution that lies below it.
+
+    gelu(x) = x * Phi(x),  Phi(x) = (1 + erf(x / sqrt 2)) / 2. [hendrycks2016]
+    """
+    return x * (1 + torch.erf(x / math.sqrt(2))) / 2
+
+
+def gelu_tanh(x: torch.Tensor) -> torch.Tensor:
+    """Approximate gelu without erf, as GPT-2 does ("gelu_new").
+
+    x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2. [hendrycks2016]
+    """
+    inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x.pow(3))
+    return x * (1 + torch.tanh(inner)) / 2
+
+
+class FeedForward(nn.Module):
+    """Widen, bend, narrow: the two-layer network of each token.
+
+    y = W_down activation(W_up x + b_up) + b_down
+    (B, T, D) -> (B, T, D) by way of (B, T, F), usually F = 4 D
+
+    ``activation`` is a function such as ``torch.relu`` [vaswani2017], ``gelu``
+    (BERT) or ``gelu_tanh`` (GPT-2). Raises ValueError where it is not.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        d_ff: int,
+        activation: Callable[[torch.Tensor], torch.Tensor],
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        if not callable(activation):
+            raise ValueError(
+                f"activation: got {activation!r}, want a function of a tensor"
+            )
+        self.activation = activation
+        self.up_proj = nn.Linear(d_model, d_ff, bias=bias)
+        self.down_proj = nn.Linear(d_ff, d_model, bias=bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.down_proj(self.activation(self.up_proj(x)))
 
 
 class SwiGLU(nn.Module):

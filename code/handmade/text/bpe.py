@@ -59,12 +59,13 @@ class BPETokenizer:
             self._ranks[pair] = rank
             self._merged.append((pair, chr(vocab[a + b])))
         byte_of = {char: byte for byte, char in alphabet.items()}
-        self._bytes = {
-            i: bytes(byte_of[char] for char in token)
-            for token, i in self.vocab.items()
-            if token not in self.special_tokens
-        }
-        self._bytes |= {i: t.encode() for t, i in self.special_tokens.items()}
+        self._bytes = {i: t.encode() for t, i in self.special_tokens.items()}
+        for token, i in self.vocab.items():
+            if token in self.special_tokens:
+                continue
+            if not byte_of.keys() >= set(token):
+                raise ValueError(f"vocab: {token!r} is not in byte letters")
+            self._bytes[i] = bytes(byte_of[char] for char in token)
         self._split = splitter(split_digits)
         self._find_special = hf_json.special_splitter(self.special_tokens)
         self._cache = hf_json.WordCache(self._encode_word, CACHED_WORDS)

@@ -149,7 +149,8 @@ function render({ model, el }) {
     const { groups, kept, entropy, mass, vocabulary } = current;
     prompt.textContent = `${model.get("prompts")[model.get("index")]} …`;
     status.textContent =
-      `${whole(kept)} of ${vocabulary.toLocaleString("en")} tokens kept, ` +
+      `${kept === vocabulary ? "all" : `${whole(kept)} of`} ` +
+      `${vocabulary.toLocaleString("en")} tokens kept, ` +
       `with ${percent(mass)} of the probability; ` +
       `entropy ${entropy.toFixed(2)} bits`;
     const rows = groups.slice(0, SHOWN).map((g, i) =>

@@ -1,0 +1,197 @@
+"""One experiment, five ways to tell positions: train short, test long.
+
+B batch · T tokens · D model width · H heads · V vocabulary
+
+A small character model is trained on windows of 64 characters and asked to
+predict the same last characters of held-out windows with more and more text
+before them. ``python -m handmade.blocks.extrapolation`` runs every scheme
+with every seed and writes ``extrapolation.json`` beside this file; pages
+read it with ``stored_runs`` and run one seed again. Left out: larger models
+and longer training, which no page could repeat.
+"""
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from handmade.blocks.alibi import alibi_bias
+from handmade.blocks.block import Block
+from handmade.blocks.feedforward import SwiGLU
+from handmade.blocks.masks import causal_mask
+from handmade.blocks.multi_head import MultiHeadAttention
+from handmade.blocks.norms import RMSNorm
+from handmade.blocks.positions import LearnedPositions, sinusoidal_positions
+from handmade.blocks.rope import rope_angles
+from handmade.weights import shakespeare
+
+SCHEMES = ("none", "learned", "sinusoidal", "RoPE", "ALiBi")
+LENGTHS = (64, 96, 128, 192, 256, 512)  # characters read in the test
+SEEDS = range(5)
+STORED = Path(__file__).with_suffix(".json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One run: how positions are told, and everything else that counts."""
+
+    scheme: str
+    seed: int = 0
+    steps: int = 500
+    batch: int = 16
+    train_len: int = 64
+    max_seq_len: int = 512  # rows of the learned table; 64 of them trained
+    targets: int = 32  # characters predicted in a test window, its last
+    windows: int = 96
+    d_model: int = 64
+    n_heads: int = 4
+    n_layers: int = 2
+    d_ff: int = 128
+    rope_theta: float = 10000.0
+    peak_lr: float = 5e-3
+
+    def __post_init__(self) -> None:
+        if self.scheme not in SCHEMES:
+            raise ValueError(
+                f"scheme: got {self.scheme!r}, want one of {SCHEMES}"
+            )
+
+
+class CharModel(nn.Module):
+    """Predict the next character; only the positions differ by scheme.
+
+    (B, T) ids -> (B, T, V) logits
+    """
+
+    def __init__(self, trial: Trial, vocab_size: int) -> None:
+        super().__init__()
+        D, H = trial.d_model, trial.n_heads
+        self.trial = trial
+        self.tok_emb = nn.Embedding(vocab_size, D)
+        self.blocks = nn.ModuleList(
+            Block(
+                attn_norm=RMSNorm(D),
+                attn=MultiHeadAttention(D, H, layer=i),
+                ffn_norm=RMSNorm(D),
+                ffn=SwiGLU(D, trial.d_ff),
+            )
+            for i in range(trial.n_layers)
+        )
+        self.norm = RMSNorm(D)
+        self.lm_head = nn.Linear(D, vocab_size, bias=False)
+        # drawn last: all schemes start from the same numbers elsewhere
+        if trial.scheme == "learned":
+            self.pos_emb = LearnedPositions(trial.max_seq_len, D)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        trial, T = self.trial, ids.shape[1]
+        positions = torch.arange(T, device=ids.device)[None]
+        x, rope = self.tok_emb(ids), None
+        mask = causal_mask(T, device=ids.device)
+        if trial.scheme == "learned":
+            x = x + self.pos_emb(positions)
+        elif trial.scheme == "sinusoidal":
+            x = x + sinusoidal_positions(positions, trial.d_model).to(x.dtype)
+        elif trial.scheme == "RoPE":
+            d_head = trial.d_model // trial.n_heads
+            rope = rope_angles(positions, d_head, trial.rope_theta)
+        elif trial.scheme == "ALiBi":
+            bias = alibi_bias(trial.n_heads, T, device=ids.device)
+            mask = bias.to(x.dtype).masked_fill(~mask, -math.inf)
+        for block in self.blocks:
+            x = block(x, mask=mask, rope=rope)
+        return self.lm_head(self.norm(x))
+
+
+@cache
+def characters() -> tuple[torch.Tensor, torch.Tensor, str]:
+    """Ids to train on (three plays), ids held out (Hamlet), and the alphabet.
+
+    Letters are lower case, what is no letter is a space, no two in a row.
+    """
+    plays = shakespeare()
+    alphabet = " 'abcdefghijklmnopqrstuvwxyz"
+    names = ("macbeth", "lear", "othello", "hamlet")
+    texts = []
+    for name in names:
+        kept = "".join(
+            c if c in alphabet else " " for c in plays[name].lower()
+        )
+        texts.append(" ".join(kept.split()))
+    code = {c: i for i, c in enumerate(alphabet)}
+    ids = [torch.tensor([code[c] for c in text]) for text in texts]
+    return torch.cat(ids[:-1]), ids[-1], alphabet
+
+
+def train(trial: Trial) -> tuple[CharModel, list[float]]:
+    """Train on random windows; return the model and the loss at each step.
+
+    The learning rate falls from its peak to zero along a cosine.
+    """
+    text, _, alphabet = characters()
+    torch.manual_seed(trial.seed)
+    model = CharModel(trial, len(alphabet))
+    # batches have their own generator: all schemes see the same windows
+    generator = torch.Generator().manual_seed(trial.seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=trial.peak_lr)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: min(1, (step + 1) / 20)
+        * (1 + math.cos(math.pi * step / trial.steps)) / 2,
+    )  # fmt: skip
+    losses = []
+    for _ in range(trial.steps):
+        starts = torch.randint(
+            len(text) - trial.train_len, (trial.batch, 1), generator=generator
+        )
+        window = text[starts + torch.arange(trial.train_len + 1)]
+        logits = model(window[:, :-1])
+        loss = F.cross_entropy(logits.flatten(0, 1), window[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+    return model, losses
+
+
+@torch.no_grad()
+def test_loss(model: nn.Module, trial: Trial, length: int) -> float:
+    """Mean loss (nats a character) on each held-out window's last targets.
+
+    The targets are the same for every length: only the text that the model
+    reads, the last ``length`` characters up to there, grows.
+    """
+    _, held_out, _ = characters()
+    longest = trial.max_seq_len
+    first = torch.linspace(0, len(held_out) - longest - 1, trial.windows)
+    windows = held_out[first.long()[:, None] + torch.arange(longest + 1)]
+    windows = windows[:, -(length + 1) :]
+    total = 0.0
+    for part in windows.split(8):  # 512 x 512 weights a head: not all at once
+        logits = model(part[:, :-1])[:, -trial.targets :]
+        target = part[:, -trial.targets :]
+        total += F.cross_entropy(
+            logits.flatten(0, 1), target.flatten(), reduction="sum"
+        ).item()
+    return total / (trial.windows * trial.targets)
+
+
+def run(
+    scheme: str, seed: int = 0, *, lengths: Sequence[int] = LENGTHS, **changes
+) -> dict:
+    """Train once and test at each length: one row of the results."""
+    trial = Trial(scheme=scheme, seed=seed, **changes)
+    model, losses = train(trial)
+    tested = [round(test_loss(model, trial, n), 4) for n in lengths]
+    log = [round(sum(losses[i : i + 50]) / 50, 3) for i in range(
+        0, trial.steps - 49, 50)]  # fmt: skip
+    return {"scheme": scheme, "seed": seed, "test": tested, "log": log}

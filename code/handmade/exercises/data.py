@@ -1,0 +1,281 @@
+"""The exercises of the page on data: what a packed row needs, and resuming.
+
+B batch · T query tokens · S key/value tokens
+"""
+
+import torch
+
+from handmade.exercises.core import Case, Exercise, Mistake
+from handmade.text.data import IGNORE, document_mask, order
+
+# -- document-mask: fn(documents) -> bool (B, 1, T, T)
+
+
+def _documents(*rows: list):
+    return lambda: (torch.tensor(rows),)
+
+
+DOCUMENT_MASK = (
+    Case("one document", _documents([0, 0, 0])),
+    Case("two documents", _documents([0, 0, 1, 1, 1])),
+    Case("a batch", _documents([0, 1, 1, 2], [0, 0, 0, 1])),
+    Case("padding", _documents([0, 0, 1, -1, -1], [0, -1, -1, -1, -1])),
+)
+
+
+def _same(d):
+    return d[:, None, :, None] == d[:, None, None, :]
+
+
+def _earlier(d):
+    # numbers rise along a row, so this is "not of a later document"
+    return (d[:, None, :, None] >= d[:, None, None, :]).tril()
+
+
+DOCUMENT_MASK_MISTAKES = (
+    Mistake(
+        "the documents are ignored: a token sees everything before it in "
+        "its row",
+        lambda d: torch.ones_like(_same(d)).tril(),
+    ),
+    Mistake(
+        "a token sees later tokens of its own document",
+        lambda d: _same(d) & (d != -1)[:, None, :, None],
+    ),
+    Mistake(
+        "padding counts as a document and sees itself",
+        lambda d: _same(d).tril(),
+    ),
+    Mistake(
+        "earlier documents stay visible: equal is meant, not at least",
+        lambda d: _earlier(d) & (d != -1)[:, None, None, :],
+    ),
+    Mistake(
+        "True marks what is hidden; here True means may attend",
+        lambda d: ~document_mask(d),
+    ),
+    Mistake(
+        "the axis for the heads is missing, (B, 1, T, T)",
+        lambda d: document_mask(d)[:, 0],
+    ),
+    Mistake(
+        "a token may not see itself",
+        lambda d: document_mask(d).tril(-1),
+    ),
+)
+
+# -- packed-positions: fn(documents) -> int64 (B, T)
+
+
+def packed_positions(documents):
+    out = torch.zeros_like(documents)
+    for t in range(1, documents.shape[1]):
+        same = documents[:, t] == documents[:, t - 1]
+        out[:, t] = torch.where(same, out[:, t - 1] + 1, 0)
+    return out.masked_fill(documents == -1, 0)
+
+
+def _along(documents):
+    return torch.arange(documents.shape[1]).expand_as(documents).clone()
+
+
+def _over_the_batch(documents):
+    flat = packed_positions(documents.reshape(1, -1))
+    return flat.reshape(documents.shape)
+
+
+def _unpadded(documents):
+    return packed_positions(documents.clamp(min=-1) + 1)
+
+
+PACKED_POSITIONS = (
+    Case("one document", _documents([0, 0, 0])),
+    Case("two documents", _documents([0, 0, 1, 1, 1])),
+    Case("a batch", _documents([0, 1, 1, 2], [2, 2, 2, 3])),
+    Case("padding", _documents([0, 0, 1, -1, -1], [0, 1, -1, -1, -1])),
+)
+
+PACKED_POSITIONS_MISTAKES = (
+    Mistake(
+        "positions run through the row and do not restart",
+        _along,
+    ),
+    Mistake(
+        "positions start at 1",
+        lambda d: packed_positions(d) + 1,
+    ),
+    Mistake(
+        "the rows of the batch are counted as one long row",
+        _over_the_batch,
+    ),
+    Mistake(
+        "padding is counted like a document; its positions are 0",
+        _unpadded,
+    ),
+    Mistake(
+        "the document's number is returned, not the place within it",
+        lambda d: d.clamp(min=0),
+    ),
+)
+
+# -- packed-labels: fn(ids, documents) -> int64 (B, T)
+
+
+def packed_labels(ids, documents):
+    out = torch.full_like(ids, IGNORE)
+    same = documents[:, 1:] == documents[:, :-1]
+    keep = same & (documents[:, 1:] != -1)
+    out[:, :-1] = ids[:, 1:].where(keep, IGNORE)
+    return out
+
+
+def _across(ids, documents):
+    one = torch.where(documents == -1, -1, 0)
+    return packed_labels(ids, one)
+
+
+def _rolled(ids, documents):
+    out = packed_labels(ids, documents)
+    out[:, -1] = ids[:, 0]
+    return out
+
+
+def _padding_learned(ids, documents):
+    return packed_labels(ids, documents + 1)
+
+
+def _shifted_twice(ids, documents):
+    out = torch.full_like(ids, IGNORE)
+    out[:, :-1] = packed_labels(ids, documents)[:, 1:]
+    return out
+
+
+def _ids_and_documents(*rows: list):
+    def make() -> tuple:
+        documents = torch.tensor(rows)
+        g = torch.Generator().manual_seed(documents.numel())
+        ids = torch.randint(10, 99, documents.shape, generator=g)
+        return ids.masked_fill(documents == -1, 0), documents
+
+    return make
+
+
+PACKED_LABELS = (
+    Case("one document", _ids_and_documents([0, 0, 0, 0])),
+    Case("two documents", _ids_and_documents([0, 0, 1, 1, 1])),
+    Case("a batch", _ids_and_documents([0, 1, 1, 2], [0, 0, 0, 1])),
+    Case("padding", _ids_and_documents([0, 0, 0, 1, 1, -1, -1, -1])),
+)
+
+PACKED_LABELS_MISTAKES = (
+    Mistake(
+        "the last token of a document is asked for the first of the next",
+        _across,
+    ),
+    Mistake(
+        "the labels are not shifted: each token is its own label, and a "
+        "model learns to copy",
+        lambda ids, d: ids.where(d != -1, IGNORE),
+    ),
+    Mistake(
+        "the labels are shifted twice: the model is asked for the token "
+        "after next",
+        _shifted_twice,
+    ),
+    Mistake(
+        "the row wraps round: its last token is asked for its first "
+        "(torch.roll)",
+        _rolled,
+    ),
+    Mistake(
+        "padding is learned: its labels must be -100 too",
+        _padding_learned,
+    ),
+)
+
+# -- batch-at: fn(n, batch_size, step, order) -> rows of that step
+
+
+def batch_at(n, batch_size, step, order):
+    epoch, within = divmod(step, n // batch_size)
+    return order(epoch)[within * batch_size : (within + 1) * batch_size]
+
+
+def _first_epoch_for_ever(n, batch_size, step, order):
+    within = step % (n // batch_size)
+    return order(0)[within * batch_size : (within + 1) * batch_size]
+
+
+def _epoch_from_its_start(n, batch_size, step, order):
+    return order(step // (n // batch_size))[:batch_size]
+
+
+def _one_late(n, batch_size, step, order):
+    return batch_at(n, batch_size, step + 1, order)
+
+
+def _short_batch_counted(n, batch_size, step, order):
+    epoch, within = divmod(step, -(-n // batch_size))
+    return order(epoch)[within * batch_size : (within + 1) * batch_size]
+
+
+def _not_shuffled(n, batch_size, step, order):
+    return batch_at(n, batch_size, step, lambda epoch: torch.arange(n))
+
+
+def _at(n: int, batch_size: int, step: int):
+    return lambda: (n, batch_size, step, lambda epoch: order(n, epoch=epoch))
+
+
+BATCH_AT = (
+    Case("the first step", _at(12, 4, 0)),
+    Case("within the first epoch", _at(12, 4, 2)),
+    Case("the third epoch", _at(12, 4, 7)),
+    Case("rows that do not fill a batch", _at(18, 4, 9)),
+    Case("a batch as large as the data", _at(5, 5, 3)),
+)
+
+BATCH_AT_MISTAKES = (
+    Mistake(
+        "every epoch has the order of the first",
+        _first_epoch_for_ever,
+    ),
+    Mistake(
+        "a resumed epoch starts over: the steps done within it are lost",
+        _epoch_from_its_start,
+    ),
+    Mistake("the run resumes one step late", _one_late),
+    Mistake(
+        "a short batch is counted at the end of each epoch; every batch has "
+        "batch_size rows",
+        _short_batch_counted,
+    ),
+    Mistake("the rows are not shuffled", _not_shuffled),
+)
+
+EXERCISES = (
+    Exercise(
+        name="document-mask",
+        reference=document_mask,
+        cases=DOCUMENT_MASK,
+        mistakes=DOCUMENT_MASK_MISTAKES,
+    ),
+    Exercise(
+        name="packed-positions",
+        reference=packed_positions,
+        cases=PACKED_POSITIONS,
+        mistakes=PACKED_POSITIONS_MISTAKES,
+    ),
+    Exercise(
+        name="packed-labels",
+        reference=packed_labels,
+        cases=PACKED_LABELS,
+        mistakes=PACKED_LABELS_MISTAKES,
+    ),
+    Exercise(
+        name="batch-at",
+        reference=batch_at,
+        cases=BATCH_AT,
+        mistakes=BATCH_AT_MISTAKES,
+    ),
+)

@@ -1,0 +1,305 @@
+"""The exercises of the PyTorch refresher: shapes, strides, an honest score."""
+
+import math
+
+import torch
+from torch import nn
+
+from handmade.exercises.core import Case, Exercise, Mistake
+
+# -- contiguous-strides: fn(shape) -> tuple
+
+
+def contiguous_strides(shape):
+    return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
+
+
+CONTIGUOUS_STRIDES = tuple(
+    Case(label, lambda shape=shape: (shape,))
+    for label, shape in (
+        ("a matrix", (2, 3)),
+        ("a vector", (4,)),
+        ("four axes", (2, 3, 4, 5)),
+        ("an axis of size 1", (5, 1, 2)),
+        ("no axis at all", ()),
+    )
+)
+
+CONTIGUOUS_STRIDES_MISTAKES = (
+    Mistake(
+        "the first axis is taken to run fastest (column-major); in PyTorch "
+        "the last one does",
+        lambda s: tuple(math.prod(s[:i]) for i in range(len(s))),
+    ),
+    Mistake(
+        "each stride includes its own axis: the product starts one axis "
+        "too early",
+        lambda s: tuple(math.prod(s[i:]) for i in range(len(s))),
+    ),
+    Mistake(
+        "strides are counted in bytes of float32; PyTorch counts elements",
+        lambda s: tuple(4 * n for n in contiguous_strides(s)),
+    ),
+    Mistake(
+        "only the next axis is multiplied in, where all later ones belong",
+        lambda s: (*s[1:], 1) if s else (),
+    ),
+)
+
+# -- broadcast-shape: fn(a, b) -> tuple, or ValueError
+
+
+def _pairs(a, b):
+    n = max(len(a), len(b))
+    return zip((1,) * (n - len(a)) + a, (1,) * (n - len(b)) + b, strict=True)
+
+
+def broadcast_shape(a, b):
+    for x, y in _pairs(a, b):
+        if x != y and 1 not in (x, y):
+            raise ValueError(f"sizes {x} and {y} do not fit")
+    return tuple(y if x == 1 else x for x, y in _pairs(a, b))
+
+
+def _left_aligned(a, b):
+    n = max(len(a), len(b))
+    return broadcast_shape(a + (1,) * (n - len(a)), b + (1,) * (n - len(b)))
+
+
+def _with_max(a, b):
+    broadcast_shape(a, b)
+    return tuple(max(x, y) for x, y in _pairs(a, b))
+
+
+def _multiples(a, b):
+    for x, y in _pairs(a, b):
+        if min(x, y) and max(x, y) % min(x, y):
+            raise ValueError("sizes do not fit")
+    return tuple(0 if 0 in (x, y) else max(x, y) for x, y in _pairs(a, b))
+
+
+def _shorter(a, b):
+    n = min(len(a), len(b))
+    return broadcast_shape(a[len(a) - n :], b[len(b) - n :])
+
+
+BROADCAST_SHAPE = tuple(
+    Case(label, lambda a=a, b=b: (a, b))
+    for label, a, b in (
+        ("equal shapes", (2, 3), (2, 3)),
+        ("a column against a vector", (4, 1), (4,)),
+        ("axes missing on the left", (3, 1, 5), (2, 1)),
+        ("a number against a matrix", (), (2, 3)),
+        ("sizes that do not fit", (2, 3), (3, 2)),
+        ("twice the size", (2,), (4,)),
+        ("an empty axis", (0, 3), (1, 3)),
+    )
+)
+
+BROADCAST_SHAPE_MISTAKES = (
+    Mistake(
+        "shapes are aligned on the left; missing axes are added in front",
+        _left_aligned,
+    ),
+    Mistake(
+        "the larger size wins: 1 stretches to the other size, also to 0",
+        _with_max,
+    ),
+    Mistake(
+        "the larger of two sizes is taken and nothing is ever refused",
+        lambda a, b: tuple(max(x, y) for x, y in _pairs(a, b)),
+    ),
+    Mistake(
+        "a size is stretched to its multiples; only a size of 1 is stretched",
+        _multiples,
+    ),
+    Mistake(
+        "the longer shape is cut to the shorter one, as zip does",
+        _shorter,
+    ),
+)
+
+# -- unbroadcast: fn(grad, shape) -> tensor of that shape
+
+
+def unbroadcast(grad, shape, reduce=torch.sum):
+    extra = grad.ndim - len(shape)
+    stretched = [
+        i
+        for i, size in enumerate(grad.shape)
+        if i < extra or (shape[i - extra] == 1 and size != 1)
+    ]
+    if stretched:
+        grad = reduce(grad, stretched, keepdim=True)
+    return grad.reshape(shape)
+
+
+def _only_leading(grad, shape):
+    extra = grad.ndim - len(shape)
+    return grad.sum(tuple(range(extra))) if extra else grad.clone()
+
+
+def _first_copy(grad, shape):
+    for _ in range(grad.ndim - len(shape)):
+        grad = grad[0]
+    for i, size in enumerate(shape):
+        if size == 1:
+            grad = grad.narrow(i, 0, 1)
+    return grad.clone()
+
+
+def _without_keepdim(grad, shape):
+    out = unbroadcast(grad, shape)
+    return out.squeeze() if 1 in shape else out
+
+
+def _grad(grad_shape: tuple, shape: tuple, dtype=torch.float64):
+    def make() -> tuple:
+        g = torch.Generator().manual_seed(len(grad_shape) + len(shape))
+        grad = torch.randn(grad_shape, generator=g, dtype=torch.float64)
+        return grad.to(dtype), shape
+
+    return make
+
+
+UNBROADCAST = (
+    Case("nothing was stretched", _grad((2, 3), (2, 3))),
+    Case("a bias: an axis was added", _grad((4, 3), (3,))),
+    Case("an axis of size 1 was stretched", _grad((4, 3), (4, 1))),
+    Case("both", _grad((2, 5, 3), (1, 3))),
+    Case("a number", _grad((2, 3), ())),
+    Case("float32", _grad((6, 2, 3), (2, 1), torch.float32)),
+    Case("an axis that was 1 all along", _grad((2, 1, 3), (2, 1, 1))),
+)
+
+UNBROADCAST_MISTAKES = (
+    Mistake(
+        "the copies' gradients are averaged; each copy counts in full",
+        lambda g, s: unbroadcast(g, s, torch.mean),
+    ),
+    Mistake(
+        "only added axes are summed, and stretched ones are left long",
+        _only_leading,
+    ),
+    Mistake(
+        "one copy's gradient is returned and the others are forgotten",
+        _first_copy,
+    ),
+    Mistake(
+        "the sum drops axes of size 1 (keepdim is missing)",
+        _without_keepdim,
+    ),
+)
+
+# -- accuracy: fn(model, x, y, batch_size) -> float
+
+
+@torch.no_grad()
+def accuracy(model, x, y, batch_size):
+    was_training = model.training
+    model.eval()
+    parts = zip(x.split(batch_size), y.split(batch_size), strict=True)
+    right = sum((model(a).argmax(-1) == b).sum().item() for a, b in parts)
+    model.train(was_training)
+    return right / len(y)
+
+
+def _each_batch(model, x, y, batch_size, keepdim=False):
+    parts = zip(x.split(batch_size), y.split(batch_size), strict=True)
+    return [
+        (model(a).argmax(-1, keepdim=keepdim) == b).float().mean().item()
+        for a, b in parts
+    ]
+
+
+def _mean_of_means(model, x, y, batch_size):
+    shares = _each_batch(model.eval(), x, y, batch_size)
+    return sum(shares) / len(shares)
+
+
+def _training_mode(model, x, y, batch_size):
+    parts = zip(x.split(batch_size), y.split(batch_size), strict=True)
+    right = sum((model(a).argmax(-1) == b).sum().item() for a, b in parts)
+    return right / len(y)
+
+
+def _table_of_pairs(model, x, y, batch_size):
+    shares = _each_batch(model.eval(), x, y, batch_size, keepdim=True)
+    sizes = [len(part) for part in y.split(batch_size)]
+    total = sum(a * n for a, n in zip(shares, sizes, strict=True))
+    return total / len(y)
+
+
+def _whole_batches(model, x, y, batch_size):
+    n = len(y) // batch_size * batch_size
+    return accuracy(model, x[:n], y[:n], batch_size) if n else 0.0
+
+
+def _classifier(n: int, batch_size: int, training: bool):
+    def make() -> tuple:
+        g = torch.Generator().manual_seed(n)
+        model = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3))
+        with torch.no_grad():
+            model[0].running_mean += torch.randn(4, generator=g)
+            model[1].weight.copy_(torch.randn(3, 4, generator=g))
+            model[1].bias.copy_(torch.randn(3, generator=g))
+        x = torch.randn(n, 4, generator=g) + 1
+        y = torch.randint(3, (n,), generator=g)
+        return model.train(training), x, y, batch_size
+
+    return make
+
+
+ACCURACY = (
+    Case("one batch", _classifier(8, 8, False)),
+    Case("batches of unequal size", _classifier(31, 7, False)),
+    Case("a model left in training mode", _classifier(40, 8, True)),
+    Case("both", _classifier(29, 6, True)),
+    Case("a batch larger than the data", _classifier(9, 64, False)),
+)
+
+ACCURACY_MISTAKES = (
+    Mistake(
+        "the batches' accuracies are averaged: a short last batch then "
+        "counts as much as a full one",
+        _mean_of_means,
+    ),
+    Mistake(
+        "the model stays in training mode, where batch norm uses the "
+        "batch's own statistics: call model.eval()",
+        _training_mode,
+    ),
+    Mistake(
+        "predictions (B, 1) are compared with labels (B,): that is a table "
+        "of all pairs",
+        _table_of_pairs,
+    ),
+    Mistake("the last, shorter batch is left out", _whole_batches),
+)
+
+EXERCISES = (
+    Exercise(
+        name="contiguous-strides",
+        reference=contiguous_strides,
+        cases=CONTIGUOUS_STRIDES,
+        mistakes=CONTIGUOUS_STRIDES_MISTAKES,
+    ),
+    Exercise(
+        name="broadcast-shape",
+        reference=broadcast_shape,
+        cases=BROADCAST_SHAPE,
+        mistakes=BROADCAST_SHAPE_MISTAKES,
+    ),
+    Exercise(
+        name="unbroadcast",
+        reference=unbroadcast,
+        cases=UNBROADCAST,
+        mistakes=UNBROADCAST_MISTAKES,
+    ),
+    Exercise(
+        name="accuracy",
+        reference=accuracy,
+        cases=ACCURACY,
+        mistakes=ACCURACY_MISTAKES,
+    ),
+)

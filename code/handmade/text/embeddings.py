@@ -1,0 +1,68 @@
+"""The embedding table: look rows up, and find a row's neighbours.
+
+B batch · T query tokens · D model width · V vocabulary
+
+Models use nn.Embedding, which does the same faster; `lookup` is here to be
+read, its gradient written out. Left out: max_norm, and sparse gradients.
+"""
+
+import torch
+
+
+class Lookup(torch.autograd.Function):
+    """Rows of a table, with the gradient of a one-hot product."""
+
+    @staticmethod
+    def forward(ctx, table_VD, ids):
+        ctx.save_for_backward(ids)
+        ctx.vocab_size = len(table_VD)
+        return table_VD[ids]
+
+    @staticmethod
+    def backward(ctx, grad):
+        (ids,) = ctx.saved_tensors
+        grad_VD = grad.new_zeros(ctx.vocab_size, grad.shape[-1])
+        # add, not set: a token that occurs twice is answerable for both
+        grad_VD.index_add_(0, ids.flatten(), grad.flatten(0, -2))
+        return grad_VD, None
+
+
+def lookup(table_VD: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """Return onehot(ids) @ table without the product.
+
+    (V, D), (B, T) -> (B, T, D). The gradient at the table is
+    onehot(ids)^T @ grad: zero in every row that was not looked up.
+    Raises ValueError for an id outside the table: a negative one would
+    quietly read it from the end.
+    """
+    if ids.numel() and not 0 <= ids.min() <= ids.max() < len(table_VD):
+        raise ValueError(
+            f"ids: got {int(ids.min())} to {int(ids.max())}, want 0 to "
+            f"{len(table_VD) - 1}"
+        )
+    return Lookup.apply(table_VD, ids)
+
+
+def without_common_direction(table_VD: torch.Tensor) -> torch.Tensor:
+    """Remove from each row its part along the mean row, (V, D) -> (V, D).
+
+    x - (x . u) u with u = mean / |mean|. Subtracting the mean itself would
+    only move the part that all rows share: how much of it a row has differs
+    from row to row. [mu2018]
+    """
+    mean_D = table_VD.mean(0)
+    u_D = mean_D / mean_D.norm()
+    return table_VD - (table_VD @ u_D)[:, None] * u_D
+
+
+def nearest(table_VD: torch.Tensor, token: int, k: int = 5) -> list[int]:
+    """Return the k rows with the largest cosine to a token's, best first.
+
+    The token itself is left out. Raises ValueError unless 0 < k < V.
+    """
+    V = len(table_VD)
+    if not 0 < k < V:
+        raise ValueError(f"k: got {k}, want 1 to {V - 1}")
+    cosine_V = torch.cosine_similarity(table_VD, table_VD[token][None])
+    cosine_V[token] = -torch.inf
+    return cosine_V.topk(k).indices.tolist()

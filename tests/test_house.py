@@ -1,0 +1,285 @@
+"""The house rules: what stands where, what may import what, how long it is.
+
+Two of DESIGN.md's rules are read strictly here. A part of the package imports
+only parts of its own level or below. transformers and peft are imported by
+weights.py, parity.py and, inside a `to_hf` function, by a model's export.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from bookbinder.book import Page, find_book
+
+ROOT = Path(__file__).parents[1]
+CODE = ROOT / "code"
+PACKAGE = CODE / "handmade"
+BOOK = find_book(ROOT)
+LEVELS = {
+    "text": 0,
+    "blocks": 0,
+    "models": 1,
+    "inference": 2,
+    "training": 3,
+    "inside": 4,
+    "alignment": 4,
+    "reasoning": 4,
+    "images": 4,
+}
+REFERENCES = {"transformers", "peft"}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+SHOWN = [*MODULES, *sorted((CODE / "bookbinder").rglob("*.py"))]
+PAGES = [page for page in BOOK.pages if page.has_cells]
+
+each_module = pytest.mark.parametrize(
+    "path", MODULES, ids=lambda p: p.relative_to(PACKAGE).as_posix()
+)
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: p.source.stem)
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(tree: ast.AST) -> list[tuple[str, ast.AST]]:
+    """Return (module, node) of every import, wherever it stands."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: a relative import"
+            found.append((node.module, node))
+            found += [
+                (f"{node.module}.{alias.name}", node) for alias in node.names
+            ]
+    return found
+
+
+def test_import_code_is_still_pythons_own():
+    script = (
+        "import code, sysconfig, pathlib; code.InteractiveConsole;"
+        "lib = pathlib.Path(sysconfig.get_path('stdlib')).resolve();"
+        "assert pathlib.Path(code.__file__).resolve().parent == lib"
+    )
+    for command in ([sys.executable, "-c"], [sys.executable, "-P", "-c"]):
+        subprocess.run([*command, script], cwd=ROOT, check=True)
+    assert not (CODE / "__init__.py").exists()
+
+
+@each_module
+def test_imports_point_one_way(path: Path):
+    part = path.relative_to(PACKAGE).parts[0]
+    names = {name for name, _ in imports(tree_of(path))}
+    for name in names:
+        top, *rest = name.split(".")
+        if top != "handmade" or not rest:
+            assert top != "bookbinder", "readers never import the binder"
+            continue
+        if rest[0] in LEVELS and part in LEVELS:
+            wrong = f"{path.name} imports {name}"
+            assert LEVELS[rest[0]] <= LEVELS[part], wrong
+            if LEVELS[rest[0]] == LEVELS[part] == 4:
+                assert rest[0] == part, wrong
+
+
+@each_module
+def test_only_the_doors_import_the_references(path: Path):
+    if path.relative_to(PACKAGE).as_posix() in ("weights.py", "parity.py"):
+        return
+    tree = tree_of(path)
+    exported = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef) and function.name == "to_hf"
+        for node in ast.walk(function)
+    }
+    for name, node in imports(tree):
+        if name.split(".")[0] in REFERENCES:
+            assert id(node) in exported, f"line {node.lineno}: {name}"
+
+
+def test_the_package_imports_without_the_references():
+    """Importing our models must not cost transformers' import."""
+    names = [
+        "handmade." + ".".join(p.relative_to(PACKAGE).with_suffix("").parts)
+        for p in MODULES
+        if p.name != "__init__.py"
+    ]
+    script = "import importlib, sys\n"
+    script += "".join(f"importlib.import_module({n!r})\n" for n in names)
+    script += f"print(sorted({REFERENCES!r} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True
+    )
+    assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
+
+
+@pytest.mark.parametrize(
+    "path", SHOWN, ids=lambda p: p.relative_to(CODE).as_posix()
+)
+def test_modules_are_short_and_so_are_lines(path: Path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 300
+    assert max(map(len, lines), default=0) < 80
+
+
+@each_module
+def test_what_is_public_is_documented(path: Path):
+    tree = tree_of(path)
+    if tree.body:
+        assert ast.get_docstring(tree), "the module"
+    if path.parent.name == "exercises" and path.stem not in (
+        "core",
+        "__init__",
+    ):
+        return  # references and known mistakes: `says` tells what each does
+    for node in tree.body:
+        kinds = (ast.FunctionDef, ast.ClassDef)
+        if isinstance(node, kinds) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), node.name
+
+
+@pytest.mark.parametrize(
+    "path", SHOWN, ids=lambda p: p.relative_to(CODE).as_posix()
+)
+def test_no_pickle_and_no_remote_code(path: Path):
+    tree = tree_of(path)
+    unsafe = {"pickle", "cPickle", "dill", "shelve", "joblib", "cloudpickle"}
+    assert not unsafe & {n.split(".")[0] for n, _ in imports(tree)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            owner = getattr(node.value, "id", "")
+            assert (owner, node.attr) not in {
+                ("torch", "load"),
+                ("torch", "save"),
+            }
+        if isinstance(node, ast.keyword):
+            assert node.arg not in ("trust_remote_code", "allow_pickle")
+        if isinstance(node, ast.Call):
+            assert getattr(node.func, "id", "") not in ("eval", "exec")
+
+
+def test_the_folders_are_the_parts_of_the_book():
+    folders = {p.name for p in PACKAGE.iterdir() if p.is_dir()}
+    assert folders - set(LEVELS) <= {"exercises", "widgets", "__pycache__"}
+    parts = {page.name.split("/")[1] for page in BOOK.pages}
+    assert parts <= {"start", "back", *LEVELS}
+
+
+def public_names() -> dict[str, str]:
+    """Return name -> module of all that the package defines for readers."""
+    return {
+        node.name: path.relative_to(PACKAGE).as_posix()
+        for path in MODULES
+        if "exercises" not in path.parts
+        for node in tree_of(path).body
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+        and not node.name.startswith("_")
+    }
+
+
+def python_of(source: str) -> ast.Module:
+    """Parse a cell; one that shows IPython or a mistake counts as empty."""
+    try:
+        return ast.parse(source)
+    except SyntaxError:
+        return ast.parse("")
+
+
+def defined(source: str, kinds=(ast.FunctionDef, ast.ClassDef)) -> set[str]:
+    return {
+        node.name for node in python_of(source).body if isinstance(node, kinds)
+    }
+
+
+def aliases(sources: list[str], name: str) -> set[str]:
+    """Return the names under which a page imports `name` of the package."""
+    return {
+        alias.asname or alias.name
+        for source in sources
+        for node in ast.walk(python_of(source))
+        if isinstance(node, ast.ImportFrom)
+        and (node.module or "").split(".")[0] == "handmade"
+        for alias in node.names
+        if alias.name == name
+    }
+
+
+@each_page
+def test_no_page_redefines_what_the_package_has(page: Page):
+    """Except the cell that derives it, which the page then compares."""
+    packaged = public_names()
+    sources = [cell.source for cell in page.cells("code")]
+    for i, source in enumerate(sources):
+        for name in defined(source) & set(packaged):
+            theirs = aliases(sources, name)
+            assert any(
+                "assert_close" in later
+                and (
+                    any(re.search(rf"\b{t}\b", later) for t in theirs - {name})
+                    or re.search(rf"\w\.{name}\(", later)
+                )
+                for later in sources[i:]
+            ), f"{name} stands in handmade/{packaged[name]} already"
+
+
+def test_no_class_stands_on_two_pages():
+    owner = {}
+    for page in PAGES:
+        for cell in page.cells("code"):
+            for name in defined(cell.source, ast.ClassDef):
+                first = owner.setdefault(name, page.name)
+                assert first == page.name, f"{name}: {first}, {page.name}"
+
+
+@each_page
+def test_cells_are_short(page: Page):
+    for number, cell in enumerate(page.cells("code"), 1):
+        assert len(cell.source.split("\n")) <= 25, f"cell {number}"
+
+
+@pytest.mark.parametrize("page", BOOK.pages, ids=lambda p: p.source.stem)
+def test_a_page_opens_with_its_label_and_title(page: Page):
+    first = page.read().cells[0].source.split("\n")
+    assert first[0] == f"({page.source.stem})="
+    assert re.match(r"# \S", first[1])
+    prose = "\n".join(cell.source for cell in page.cells("markdown"))
+    prose = re.sub(r"^```.*?^```", "", prose, flags=re.M | re.S)
+    assert len(re.findall(r"^# ", prose, re.M)) == 1
+
+
+@each_page
+def test_every_figure_in_prose_has_its_alternative(page: Page):
+    for cell in page.cells("markdown"):
+        for block in re.findall(
+            r"^```\{(?:figure|image)\}.*?^```", cell.source, re.M | re.S
+        ):
+            assert re.search(r"^:?alt: *\S", block, re.M), block
+        assert "![](" not in cell.source
+
+
+def test_pins_are_exact_and_ranges_are_loose():
+    text = (ROOT / "requirements.txt").read_text()
+    pins = [line for line in text.splitlines() if line[:1].isalpha()]
+    assert all(re.match(r"[\w.-]+==[\w.+]+( ;|$)", line) for line in pins)
+    assert "torch==2.13.0" in pins
+    project = tomllib.loads((CODE / "pyproject.toml").read_text())["project"]
+    assert project["requires-python"].startswith(">=3.11")
+    for range_ in project["dependencies"]:
+        assert "==" not in range_, range_
+    assert "torch>=2.6" in project["dependencies"]
+
+
+def test_the_repository_is_named_once():
+    """The code takes it from _config.yml, and twins are made from it."""
+    name = BOOK.repository.removeprefix("https://")
+    for path in SHOWN:
+        assert name not in path.read_text(encoding="utf-8"), path
+    settings = yaml.safe_load((ROOT / "_config.yml").read_text())
+    assert settings["repository"]["url"] == BOOK.repository

@@ -1,0 +1,116 @@
+"""`pytest --nbval` compares: one number changed in a twin makes it fail."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from bookbinder import twin
+from bookbinder.book import find_book
+
+ROOT = Path(__file__).parents[1]
+PAGE = "start/setup"  # a short page that prints numbers
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def copy(tmp_path) -> Path:
+    """Copy what plain `pytest --nbval book` reads, and one twin."""
+    for name in ("pyproject.toml", "conftest.py", "tests/nbval-sanitize.cfg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "book").mkdir()
+    shutil.copy(find_book(ROOT).page(PAGE).twin, tmp_path / "book")
+    return tmp_path
+
+
+def nbval(root: Path, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "pytest", "--nbval", "book", *arguments]
+    clean = {k: v for k, v in os.environ.items() if "PYTEST" not in k}
+    return subprocess.run(
+        command, cwd=root, env=clean, capture_output=True, text=True
+    )
+
+
+def edit_one_number(path: Path) -> str:
+    """Change a digit of the first compared number; return the cell's id."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell in twin.page_cells(notebook):
+        if "nbval-ignore-output" in cell.metadata.get("tags", ()):
+            continue
+        for output in cell.outputs:
+            text = output.get("text", "")
+            found = re.search(r"(?<![\w.+-])\d+(?![\w.]*e[-+])", text)
+            if output.output_type == "stream" and found:
+                wrong = str(int(found[0]) + 1)
+                start, end = found.span()
+                output.text = text[:start] + wrong + text[end:]
+                nbformat.write(notebook, path)
+                return cell.id
+    raise AssertionError(f"{path} compares no number")
+
+
+def test_one_number_edited_in_a_twin_is_found(copy):
+    done = nbval(copy)
+    assert done.returncode == 0, done.stdout
+    passed = int(re.search(r"(\d+) passed", done.stdout)[1])
+    path = copy / "book" / "setup.ipynb"
+    code = twin.code_cells(nbformat.read(path, as_version=4))
+    assert passed == len(code)
+
+    before = path.read_text()
+    edit_one_number(path)
+    changed = sum(
+        a != b
+        for a, b in zip(
+            before.splitlines(), path.read_text().splitlines(), strict=True
+        )
+    )
+    assert changed == 1
+    done = nbval(copy)
+    assert done.returncode == 1, done.stdout
+    assert re.search(r"1 failed", done.stdout)
+    assert "OutputMismatch" in done.stdout or "mismatch" in done.stdout
+
+
+def test_rounding_and_the_ledgers_entry_do_not_count_but_verdicts_do(copy):
+    """The sizes of differences are the machine's; nothing else is."""
+    path = copy / "book" / "setup.ipynb"
+    notebook = nbformat.v4.new_notebook()
+    source = (
+        "from IPython.display import display\n"
+        "print('equal, largest difference 3.1e-07')\n"
+        "mime = 'application/vnd.handmade.parity+json'\n"
+        "display({mime: {'largest': '3.1e-07', 'torch': '1'}}, raw=True)"
+    )
+    shown = {
+        "application/vnd.handmade.parity+json": {"largest": "9", "torch": "2"}
+    }
+    notebook.cells = [
+        nbformat.v4.new_code_cell(
+            source,
+            outputs=[
+                nbformat.v4.new_output(
+                    "stream",
+                    name="stdout",
+                    text="equal, largest difference 8.8e-08\n",
+                ),
+                nbformat.v4.new_output("display_data", shown),
+            ],
+        )
+    ]
+    nbformat.write(notebook, path)
+    done = nbval(copy)
+    assert done.returncode == 0, done.stdout
+
+    text = path.read_text()
+    path.write_text(
+        text.replace("equal, largest diff", "differs, largest diff", 1)
+    )
+    assert json.loads(path.read_text())
+    assert nbval(copy).returncode == 1
