@@ -128,7 +128,7 @@ class Visit:
         """Turn the reader's system light or dark; the page must follow."""
         self.page.emulate_media(color_scheme=name)
         follows = "(name) => document.documentElement.dataset.theme === name"
-        self.page.wait_for_function(follows, arg=name, timeout=5_000)
+        self.page.wait_for_function(follows, arg=name, timeout=10_000)
 
     def barriers(self, axe: str, rules: tuple = ()) -> list[str]:
         """Return what axe finds serious or critical, by all rules or some."""
@@ -205,7 +205,7 @@ class Visit:
         test = f"([area, d, before]) => ({SHOWN})(area, d) !== before"
         try:
             self.page.wait_for_function(
-                test, arg=[area, DRAWING, before], timeout=2_000
+                test, arg=[area, DRAWING, before], timeout=5_000
             )
         except TimeoutError:
             return False

@@ -94,6 +94,7 @@ def test_rounding_and_the_ledgers_entry_do_not_count_but_verdicts_do(copy):
     notebook.cells = [
         nbformat.v4.new_code_cell(
             source,
+            execution_count=1,
             outputs=[
                 nbformat.v4.new_output(
                     "stream",

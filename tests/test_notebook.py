@@ -26,7 +26,7 @@ def test_glue_is_read_back_by_the_binder_and_by_myst_nb(shown):
     cell = v4.new_code_cell("glue(...)", outputs=[output])
     assert index.glued([cell]) == {"a-share": "0.5"}
     ((name, theirs),) = extract_glue_data_cell(cell)
-    assert (name, theirs["data"]) == ("a-share", {"text/plain": "0.5"})
+    assert (name, theirs["data"]) == ("a-share", {"text/plain": "'0.5'"})
     # a reader of a plain notebook sees no output: the type is nobody's
     assert not any(mime.startswith(("text/", "image/")) for mime in data)
 

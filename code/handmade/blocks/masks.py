@@ -2,16 +2,20 @@
 
 B batch · T query tokens · S key/value tokens
 
-Every mask here is bool with True meaning "may attend", so masks combine
-with ``&``: ``causal_mask(T) & padding_mask(attention_mask_BS)``. Left out:
-prefix and sliding-window masks (the page on masks builds them).
+Every mask here is bool with True meaning "may attend", so masks combine:
+``causal_mask(T) & padding_mask(attention_mask_BS)``. The queries are the
+last T of S positions, as in decoding with a cache. Left out: masks between
+packed documents (``handmade.text.data`` makes them with its batches), and
+block-sparse kernels, which skip hidden blocks instead of filling in -inf.
 """
 
 import torch
 
+Device = torch.device | str | None
+
 
 def causal_mask(
-    T: int, S: int | None = None, device: torch.device | str | None = None
+    T: int, S: int | None = None, device: Device = None
 ) -> torch.Tensor:
     """Allow each query the keys up to its own position, bool (T, S).
 
@@ -25,6 +29,44 @@ def causal_mask(
         raise ValueError(f"T: got {T} queries, want 0 <= T <= S = {S} keys")
     ones_TS = torch.ones(T, S, dtype=torch.bool, device=device)
     return ones_TS.tril(diagonal=S - T)
+
+
+def prefix_mask(
+    T: int, prefix: int, S: int | None = None, device: Device = None
+) -> torch.Tensor:
+    """Let the first ``prefix`` tokens see each other, the rest the past.
+
+    mask[t, s] = s < prefix or s <= S - T + t,  bool (T, S)
+
+    Read in both directions, written in one: the prompt is known before the
+    first token is generated, so nothing has to be hidden inside it.
+    Raises ValueError on a negative prefix or more queries than keys.
+    [raffel2020]
+    """
+    if prefix < 0:
+        raise ValueError(f"prefix: got {prefix} tokens, want 0 or more")
+    mask_TS = causal_mask(T, S, device)
+    mask_TS[:, :prefix] = True
+    return mask_TS
+
+
+def sliding_window_mask(
+    T: int, window: int, S: int | None = None, device: Device = None
+) -> torch.Tensor:
+    """Allow each query itself and the ``window - 1`` keys before it.
+
+    mask[t, s] = 0 <= S - T + t - s < window,  bool (T, S)
+
+    A window of S or more is the causal mask. Raises ValueError on a window
+    below 1 (a query would see nothing) or more queries than keys.
+    [beltagy2020, jiang2023]
+    """
+    if window < 1:
+        raise ValueError(f"window: got {window}, want 1 or more tokens")
+    causal_TS = causal_mask(T, S, device)
+    S = causal_TS.shape[1]
+    # the lower triangle, minus a lower triangle `window` steps further left
+    return causal_TS & ~causal_TS.tril(diagonal=S - T - window)
 
 
 def padding_mask(attention_mask_BS: torch.Tensor) -> torch.Tensor:

@@ -49,7 +49,7 @@ def load_balancing_loss(
     k where all experts are used alike, up to E where each token takes the
     same k with certainty. Only P has a gradient: f counts. ``mask`` (N), 1 for
     a token and 0 for padding, leaves the padding out. The value is that of
-    transformers, k times the one of [fedus2022] for k = 1.
+    transformers; for k = 1 it is the loss of [fedus2022].
     """
     n_experts = logits_NE.shape[-1]
     logits_NE = logits_NE.flatten(0, -2)

@@ -1,0 +1,159 @@
+"""Recall on demand: a recurrent state against an attention lookup.
+
+B batch · T pairs read · N questions · D model width
+
+Both models read T (key, value) pairs and then answer, for each key, which
+value stood beside it. The recurrent one has read everything into one vector
+before the questions arrive; the other keeps all T vectors and looks one up.
+Left out: positions, layers, and anything a language would need.
+"""
+
+from collections import Counter
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from handmade.blocks.attention import attention
+
+KEYS, VALUES = 64, 16
+
+
+def recall_batch(
+    T: int, size: int, generator: torch.Generator
+) -> tuple[torch.Tensor, ...]:
+    """Draw pairs with different keys, and ask for all of them, shuffled.
+
+    -> keys, values, asked, answers: each int64 (size, T)
+    Raises ValueError where there are more pairs than keys.
+    """
+    if not 1 <= T <= KEYS:
+        raise ValueError(f"T: got {T} pairs, want 1 to {KEYS}")
+    keys = torch.rand(size, KEYS, generator=generator).argsort(-1)[:, :T]
+    values = torch.randint(VALUES, (size, T), generator=generator)
+    order = torch.rand(size, T, generator=generator).argsort(-1)
+    return keys, values, keys.gather(1, order), values.gather(1, order)
+
+
+class RecurrentRecall(nn.Module):
+    """Read the pairs one after another into a single state, then answer.
+
+    h_t = GRU(h_{t-1}, x_t);  logits_n = head(h_T * asked_emb_n)
+    (B, T), (B, T), (B, N) -> (B, N, VALUES). [cho2014]
+    """
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        _embeddings(self, d_model)
+        self.rnn = nn.GRU(d_model, d_model, batch_first=True)
+        self.head = _head(d_model)
+
+    def forward(self, keys, values, asked):
+        x = self.key_emb(keys) + self.value_emb(values)
+        states, _ = self.rnn(x)
+        return self.head(states[:, -1:] * self.asked_emb(asked))
+
+
+class AttentionRecall(nn.Module):
+    """Keep every pair as it is, and look up the one that was asked for.
+
+    logits_n = head(attention(asked_emb_n, W_k x, W_v x))
+    (B, T), (B, T), (B, N) -> (B, N, VALUES)
+    """
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        _embeddings(self, d_model)
+        self.k_proj = nn.Linear(d_model, d_model)
+        self.v_proj = nn.Linear(d_model, d_model)
+        self.head = _head(d_model)
+
+    def forward(self, keys, values, asked):
+        x = self.key_emb(keys) + self.value_emb(values)
+        q = self.asked_emb(asked)
+        return self.head(attention(q, self.k_proj(x), self.v_proj(x)))
+
+
+def _embeddings(model: nn.Module, d_model: int) -> None:
+    model.key_emb = nn.Embedding(KEYS, d_model)
+    model.value_emb = nn.Embedding(VALUES, d_model)
+    model.asked_emb = nn.Embedding(KEYS, d_model)
+
+
+def _head(d_model: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(d_model, d_model), nn.ReLU(), nn.Linear(d_model, VALUES)
+    )
+
+
+def train_recall(
+    kind: type, d_model: int, *, seed: int = 0, steps: int = 300, longest=16
+) -> nn.Module:
+    """Train on sequences of 1 to ``longest`` pairs, a new length each step.
+
+    Both kinds get the same batches, optimizer and schedule.
+    """
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    model = kind(d_model)
+    optimizer = torch.optim.Adam(model.parameters(), lr=6e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=1.2e-2, total_steps=steps
+    )
+    for _ in range(steps):
+        T = int(torch.randint(1, longest + 1, (1,), generator=generator))
+        *inputs, answers = recall_batch(T, 64, generator)
+        logits = model(*inputs)
+        loss = F.cross_entropy(logits.flatten(0, 1), answers.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return model.eval()
+
+
+@torch.no_grad()
+def recall_accuracy(model: nn.Module, T: int, seed: int = 99) -> float:
+    """Return the share of right answers on new sequences of T pairs."""
+    generator = torch.Generator().manual_seed(seed)
+    *inputs, answers = recall_batch(T, 512, generator)
+    return (model(*inputs).argmax(-1) == answers).float().mean().item()
+
+
+def matrix_products(y: torch.Tensor) -> tuple[int, int]:
+    """Count the matrix products behind y: (all, the longest chain).
+
+    Walks autograd's graph from y to its inputs. A product in a chain has to
+    wait for the one before it; those side by side can run at the same time.
+    Raises ValueError where y has no graph.
+    """
+    if y.grad_fn is None:
+        raise ValueError("y: got a tensor without a graph, want a result")
+    users = Counter()
+    stack, seen = [y.grad_fn], {y.grad_fn}
+    while stack:
+        for parent in _parents(stack.pop()):
+            users[parent] += 1
+            if parent not in seen:
+                seen.add(parent)
+                stack.append(parent)
+    # in topological order, each node after all that use it
+    chain = Counter()
+    ready = [y.grad_fn]
+    while ready:
+        node = ready.pop()
+        chain[node] += _is_product(node)
+        for parent in _parents(node):
+            chain[parent] = max(chain[parent], chain[node])
+            users[parent] -= 1
+            if not users[parent]:
+                ready.append(parent)
+    return sum(map(_is_product, seen)), max(chain.values())
+
+
+def _parents(node) -> list:
+    return [parent for parent, _ in node.next_functions if parent is not None]
+
+
+def _is_product(node) -> bool:
+    return node.name().removesuffix("Backward0") in {"Mm", "Bmm", "Addmm"}
