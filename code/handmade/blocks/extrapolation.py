@@ -69,6 +69,9 @@ class CharModel(nn.Module):
     """Predict the next character; only the positions differ by scheme.
 
     (B, T) ids -> (B, T, V) logits
+
+    ``positions`` (B or 1, T) are 0, 1, 2 ... unless given; ALiBi and a model
+    without positions go by the order of the tokens.
     """
 
     def __init__(self, trial: Trial, vocab_size: int) -> None:
@@ -91,9 +94,12 @@ class CharModel(nn.Module):
         if trial.scheme == "learned":
             self.pos_emb = LearnedPositions(trial.max_seq_len, D)
 
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, ids: torch.Tensor, positions: torch.Tensor | None = None
+    ) -> torch.Tensor:
         trial, T = self.trial, ids.shape[1]
-        positions = torch.arange(T, device=ids.device)[None]
+        if positions is None:
+            positions = torch.arange(T, device=ids.device)[None]
         x, rope = self.tok_emb(ids), None
         mask = causal_mask(T, device=ids.device)
         if trial.attn_window:

@@ -15,22 +15,26 @@ from handmade.blocks.feedforward import SwiGLU
 
 
 def route(
-    logits_NE: torch.Tensor, top_k: int
+    logits_NE: torch.Tensor, top_k: int, *, renormalize: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Choose k experts a token, (..., E) -> weights, experts: both (..., k).
 
     w_e = p_e / sum of the k chosen p,  p = softmax(logits)
 
     Dividing by the sum makes the weights of a token add to 1; it is the same
-    as a softmax over the k chosen logits alone. In float32, as Hugging Face
-    does it. Raises ValueError for a k that is not 1 to E. [jiang2024]
+    as a softmax over the k chosen logits alone. For k = 1 that weight is
+    always 1 and has no gradient: there, take the probability as it is, with
+    ``renormalize=False`` [fedus2022]. In float32, as Hugging Face does it.
+    Raises ValueError for a k that is not 1 to E. [jiang2024]
     """
     n_experts = logits_NE.shape[-1]
     if not 1 <= top_k <= n_experts:
         raise ValueError(f"top_k: got {top_k}, want 1 to {n_experts}")
     probs_NE = logits_NE.float().softmax(-1)
     weights, experts = probs_NE.topk(top_k, dim=-1)
-    return weights / weights.sum(-1, keepdim=True), experts
+    if renormalize:
+        weights = weights / weights.sum(-1, keepdim=True)
+    return weights, experts
 
 
 def expert_load(experts: torch.Tensor, n_experts: int) -> torch.Tensor:
@@ -75,12 +79,18 @@ class MixtureOfExperts(nn.Module):
     """
 
     def __init__(
-        self, d_model: int, d_ff: int, n_experts: int, top_k: int
+        self,
+        d_model: int,
+        d_ff: int,
+        n_experts: int,
+        top_k: int,
+        *,
+        renormalize: bool = True,
     ) -> None:
         super().__init__()
         if not 1 <= top_k <= n_experts:
             raise ValueError(f"top_k: got {top_k}, want 1 to {n_experts}")
-        self.top_k = top_k
+        self.top_k, self.renormalize = top_k, renormalize
         self.router = nn.Linear(d_model, n_experts, bias=False)
         self.experts = nn.ModuleList(
             SwiGLU(d_model, d_ff) for _ in range(n_experts)
@@ -91,7 +101,9 @@ class MixtureOfExperts(nn.Module):
     ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         x_ND = x.flatten(0, -2)
         logits_NE = self.router(x_ND)
-        weights, experts = route(logits_NE, self.top_k)
+        weights, experts = route(
+            logits_NE, self.top_k, renormalize=self.renormalize
+        )
         out_ND = torch.zeros_like(x_ND)
         for e, expert in enumerate(self.experts):
             token, slot = torch.where(experts == e)

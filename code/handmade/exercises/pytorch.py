@@ -78,11 +78,6 @@ def _multiples(a, b):
     return tuple(0 if 0 in (x, y) else max(x, y) for x, y in _pairs(a, b))
 
 
-def _shorter(a, b):
-    n = min(len(a), len(b))
-    return broadcast_shape(a[len(a) - n :], b[len(b) - n :])
-
-
 BROADCAST_SHAPE = tuple(
     Case(label, lambda a=a, b=b: (a, b))
     for label, a, b in (
@@ -112,10 +107,6 @@ BROADCAST_SHAPE_MISTAKES = (
     Mistake(
         "a size is stretched to its multiples; only a size of 1 is stretched",
         _multiples,
-    ),
-    Mistake(
-        "the longer shape is cut to the shorter one, as zip does",
-        _shorter,
     ),
 )
 

@@ -1,0 +1,85 @@
+"""Explorable: a query and a key turned by their positions, pair by pair.
+
+K head width · T positions
+
+The drawing turns two vectors that the cell gives, with ``rope.py``'s pairing
+of axes i and i + K/2, and shows the score at every distance. All of it is
+computed in ``rope_rotator.js``: two short vectors are all that travels.
+"""
+
+import ipywidgets as ipw
+import torch
+import traitlets
+
+from handmade.widgets.base import Explorable, assets
+
+
+class RopeRotator(Explorable):
+    """The drawing; ``rope_rotator`` adds the sliders."""
+
+    _esm, _css = assets("rope_rotator")
+    query = traitlets.List().tag(sync=True)  # K numbers
+    key = traitlets.List().tag(sync=True)
+    query_at = traitlets.Int(0).tag(sync=True)
+    key_at = traitlets.Int(0).tag(sync=True)
+    shift = traitlets.Int(0).tag(sync=True)  # added to both positions
+    pair = traitlets.Int(0).tag(sync=True)
+    theta = traitlets.Float(10000.0).tag(sync=True)
+    farthest = traitlets.Int(64).tag(sync=True)
+
+
+def rope_rotator(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    *,
+    query_at: int = 12,
+    key_at: int = 7,
+    pair: int = 1,
+    theta: float = 10000.0,
+    farthest: int = 64,
+) -> ipw.VBox:
+    """The drawing of one query and one key (K,) with its controls.
+
+    The sliders move it where no kernel runs. Raises ValueError where the
+    vectors do not have the same even width.
+    """
+    width = len(query)
+    if query.shape != key.shape or query.ndim != 1 or width < 2 or width % 2:
+        raise ValueError(
+            f"query, key: got {tuple(query.shape)} and {tuple(key.shape)}, "
+            "want one even width"
+        )
+    drawing = RopeRotator(
+        query=[round(x, 3) for x in query.tolist()],
+        key=[round(x, 3) for x in key.tolist()],
+        query_at=query_at,
+        key_at=key_at,
+        pair=pair,
+        theta=theta,
+        farthest=farthest,
+    )
+    wide = {
+        "style": {"description_width": "7em"},
+        "layout": {"width": "auto", "max_width": "32em"},
+    }
+    sliders = {
+        "query_at": ipw.IntSlider(
+            query_at, 0, farthest, description="query at", **wide
+        ),
+        "key_at": ipw.IntSlider(
+            key_at, 0, farthest, description="key at", **wide
+        ),
+        "shift": ipw.IntSlider(
+            0, 0, 500, description="both later by", **wide
+        ),
+        "pair": ipw.IntSlider(
+            pair, 0, width // 2 - 1, description="pair", **wide
+        ),
+        "theta": ipw.FloatLogSlider(
+            theta, min=1, max=6, step=0.25, description="theta",
+            readout_format=",.0f", **wide,
+        ),
+    }  # fmt: skip
+    for trait, slider in sliders.items():
+        ipw.jslink((slider, "value"), (drawing, trait))
+    return ipw.VBox([*sliders.values(), drawing])
