@@ -41,7 +41,7 @@ def row(work, ours, other, ours_s, other_s, wanted):
     verdict = "" if wanted is None else f"want {wanted:g}: "
     verdict += "" if wanted is None else "yes" if ratio >= wanted else "NO"
     print(
-        f"{work:<44}{ours:<10}{ours_s:>9.4f} s  {other:<12}{other_s:>9.4f} s"
+        f"{work:<48}{ours:<10}{ours_s:>9.4f} s  {other:<12}{other_s:>9.4f} s"
         f"  {ratio:>8.2f} x  {verdict}"
     )
 

@@ -43,6 +43,8 @@ def execute(
         timeout=CELL_TIMEOUT,
         kernel_name="python3",
         record_timing=False,
+        # a line about encryption, from every kernel on this machine
+        extra_arguments=["--log-level=40"],
         resources={"metadata": {"path": str(page.source.parent)}},
     )
     try:

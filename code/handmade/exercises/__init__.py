@@ -20,7 +20,17 @@ from handmade.exercises.core import (
 __all__ = ["Case", "Exercise", "ExerciseError", "Mistake", "check", "lookup"]
 
 # the modules that hold exercises, in the order of the book
-PAGES = ("attention", "masks", "llama", "sampling")
+PAGES = (
+    "tokenization",
+    "bpe",
+    "wordpiece",
+    "unigram",
+    "attention",
+    "masks",
+    "llama",
+    "sampling",
+    "beam",
+)
 
 
 def check(name: str, fn: Callable) -> None:

@@ -209,7 +209,7 @@ def difference(got: Any, want: Any) -> str | None:
     if isinstance(want, dict):
         if got.keys() != want.keys():
             return f"it returns keys {list(got)}, want {list(want)}."
-        got, want = list(got.values()), list(want.values())
+        got, want = [got[key] for key in want], list(want.values())
     if isinstance(want, tuple | list):
         if len(got) != len(want):
             return f"it returns {len(got)} items, want {len(want)}."

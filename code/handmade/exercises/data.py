@@ -183,6 +183,11 @@ PACKED_LABELS_MISTAKES = (
         _shifted_twice,
     ),
     Mistake(
+        "the ids are only rolled: the labels cross into the next document, "
+        "wrap round the row, and ask for padding",
+        lambda ids, d: ids.roll(-1, 1),
+    ),
+    Mistake(
         "the row wraps round: its last token is asked for its first "
         "(torch.roll)",
         _rolled,

@@ -152,7 +152,7 @@ ADDITIVE_MISTAKES = (
         lambda mask, dtype: mask.to(dtype),
     ),
     Mistake(
-        "0 is multiplied by infinity, which is nan, wherever a query may "
+        "zero is multiplied by infinity, which is nan, wherever a query may "
         "attend",
         lambda mask, dtype: (1 - mask.to(dtype)) * -math.inf,
     ),
