@@ -29,7 +29,6 @@ PAGES = (
     "masks",
     "llama",
     "sampling",
-    "beam",
 )
 
 

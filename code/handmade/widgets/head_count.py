@@ -1,0 +1,85 @@
+"""Explorable: the same width, cut into more heads.
+
+C cuts (numbers of heads) · L layers · H heads · T tokens · D model width
+
+The cell cuts the same queries and keys into 1, 2, … heads and computes each
+one's weights; the drawing shows all heads of a cut with its shapes and
+parameters (``head_count.js``).
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+
+import ipywidgets as ipw
+import torch
+import traitlets
+
+from handmade.widgets.attention_patterns import to_levels
+from handmade.widgets.base import Explorable, assets
+
+
+class HeadCount(Explorable):
+    """The maps and numbers; ``count_heads`` adds the controls."""
+
+    _esm, _css = assets("head_count")
+    tokens = traitlets.List().tag(sync=True)
+    counts = traitlets.List().tag(sync=True)  # heads of each cut
+    maps = traitlets.List().tag(sync=True)  # one base64 (L, H, T, T) a cut
+    d_model = traitlets.Int().tag(sync=True)
+    cut = traitlets.Int(0).tag(sync=True)
+    layer = traitlets.Int(0).tag(sync=True)
+    query = traitlets.Int(0).tag(sync=True)
+
+
+def count_heads(
+    tokens: Sequence[str],
+    weights: Mapping[int, torch.Tensor],
+    *,
+    d_model: int,
+    heads: int,
+    layer: int = 0,
+    query: int = 0,
+) -> ipw.VBox:
+    """The explorable with its controls, joined in the front end.
+
+    ``weights`` maps a number of heads H to weights (L, H, T, T); ``heads``
+    is the cut shown first. Raises ValueError where shapes do not fit.
+    """
+    n = len(tokens)
+    for H, w in weights.items():
+        if w.ndim != 4 or w.shape[1:] != (H, n, n) or d_model % H:
+            raise ValueError(
+                f"weights: got shape {tuple(w.shape)} for {H} heads, want "
+                f"(L, {H}, {n}, {n}) and a divisor of {d_model}"
+            )
+    counts = sorted(weights)
+    maps = [to_levels(weights[H]).numpy().tobytes() for H in counts]
+    drawing = HeadCount(
+        tokens=list(tokens),
+        counts=counts,
+        maps=[base64.b64encode(m).decode("ascii") for m in maps],
+        d_model=d_model,
+        cut=counts.index(heads),
+        layer=layer,
+        query=query,
+    )
+    wide = {
+        "style": {"description_width": "7em"},
+        "layout": {"width": "auto", "max_width": "32em"},
+    }
+    cuts = ipw.SelectionSlider(
+        options=counts, value=heads, description="heads", **wide
+    )
+    layers = ipw.IntSlider(
+        layer, 0, len(weights[heads]) - 1, description="layer", **wide
+    )
+    queries = ipw.Dropdown(
+        options=[(f"{i}: {token}", i) for i, token in enumerate(tokens)],
+        index=query,
+        description="who looks",
+        **wide,
+    )
+    ipw.jslink((cuts, "index"), (drawing, "cut"))
+    ipw.jslink((layers, "value"), (drawing, "layer"))
+    ipw.jslink((queries, "index"), (drawing, "query"))
+    return ipw.VBox([cuts, layers, queries, drawing])
