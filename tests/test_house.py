@@ -9,8 +9,8 @@ import ast
 import re
 import subprocess
 import sys
-import unicodedata
 import tomllib
+import unicodedata
 from pathlib import Path
 
 import pytest
