@@ -102,3 +102,52 @@ def test_positions_of_padded_rows():
 def test_errors(wrong, message):
     with pytest.raises(ValueError, match=message):
         wrong()
+
+
+def test_equals_transformers_in_float64_with_gradients():
+    from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+
+    B, H, T, K = 2, 3, 7, 10
+    rope = rope_angles(torch.randint(0, 900, (B, T)), K)
+    rope = tuple(angle.double() for angle in rope)
+    x = torch.randn(B, H, T, K, dtype=torch.float64)
+    ours, theirs = (x.clone().requires_grad_() for _ in range(2))
+    weight = torch.randn_like(x)
+    got = apply_rope(ours, rope)
+    want, _ = apply_rotary_pos_emb(theirs, theirs, *rope)
+    (got * weight).sum().backward()
+    (want * weight).sum().backward()
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-10)
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=1e-10)
+
+
+def test_one_vector_everywhere_has_constant_diagonals():
+    # the property of RoPE for all places, heads and pairs at once
+    H, T, K = 3, 30, 8
+    q, k = torch.randn(2, 1, H, 1, K, dtype=torch.float64)
+    rope = rope_angles(torch.arange(T)[None], K)
+    q, k = (apply_rope(x.expand(1, H, T, K), rope) for x in (q, k))
+    scores = q @ k.mT
+    moved = scores[..., 1:, 1:] - scores[..., :-1, :-1]
+    assert moved.abs().max() < 1e-4
+    assert (scores[..., 1:, :] - scores[..., :-1, :]).abs().max() > 0.1
+
+
+def test_pairing_neighbours_is_the_same_after_renumbering():
+    H, T, K = 2, 5, 8
+    cos, sin = rope_angles(torch.arange(T)[None], K)
+    q, k = torch.randn(2, 1, H, T, K)
+
+    def neighbours(x):
+        a, b = x[..., ::2], x[..., 1::2]
+        c, s = cos[:, None, :, : K // 2], sin[:, None, :, : K // 2]
+        return torch.stack((a * c - b * s, b * c + a * s), -1).flatten(-2)
+
+    order = [*range(0, K, 2), *range(1, K, 2)]
+    ours = apply_rope(q[..., order], (cos, sin)) @ (
+        apply_rope(k[..., order], (cos, sin)).mT
+    )
+    metas = neighbours(q) @ neighbours(k).mT
+    torch.testing.assert_close(ours, metas)
+    mixed = apply_rope(q, (cos, sin)) @ apply_rope(k, (cos, sin)).mT
+    assert (mixed - metas).abs().max() > 0.1

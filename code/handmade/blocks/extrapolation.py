@@ -172,7 +172,7 @@ def train(trial: Trial) -> tuple[CharModel, list[float]]:
 
 
 @torch.no_grad()
-def test_loss(model: nn.Module, trial: Trial, length: int) -> float:
+def held_out_loss(model: nn.Module, trial: Trial, length: int) -> float:
     """Mean loss (nats a character) on each held-out window's last targets.
 
     The targets are the same for every length: only the text that the model
@@ -201,7 +201,7 @@ def run(scheme: str, seed: int = 0, **changes) -> dict:
     return {
         "scheme": scheme,
         "seed": seed,
-        "test": [round(test_loss(model, trial, n), 4) for n in LENGTHS],
+        "test": [round(held_out_loss(model, trial, n), 4) for n in LENGTHS],
         "log": [round(part.mean().item(), 3) for part in log],
     }
 

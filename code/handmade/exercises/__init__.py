@@ -21,10 +21,13 @@ __all__ = ["Case", "Exercise", "ExerciseError", "Mistake", "check", "lookup"]
 
 # the modules that hold exercises, in the order of the book
 PAGES = (
+    "pytorch",
     "tokenization",
     "bpe",
     "wordpiece",
     "unigram",
+    "embeddings",
+    "data",
     "attention",
     "masks",
     "llama",

@@ -170,6 +170,7 @@ ROTATE = Exercise(
             _turned(power=0.5),
         ),
         Mistake("all pairs turn at the same speed", _turned(power=0.0)),
+        Mistake("the exponent lost its minus", _turned(power=-1.0)),
         Mistake(
             "the angle depends on the head, not on the token",
             _turned(token_axis=-3),
@@ -204,6 +205,10 @@ TOKEN_POSITIONS = Exercise(
             lambda m: torch.arange(m.shape[1]).expand(m.shape),
         ),
         Mistake("the first token is at 1", lambda m: m.cumsum(-1) * m),
+        Mistake(
+            "padding on the left is counted before it is set to 0",
+            lambda m: torch.arange(m.shape[1]) * m,
+        ),
         Mistake(
             "padding on the left gets -1, an index from the end",
             lambda m: m.cumsum(-1) - 1,

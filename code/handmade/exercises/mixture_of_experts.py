@@ -1,0 +1,287 @@
+"""The exercises of the page on mixtures of experts.
+
+N tokens · D model width · E experts · k experts a token
+"""
+
+from functools import cache
+
+import torch
+
+from handmade.blocks import mixture_of_experts as moe
+from handmade.exercises.core import Case, Exercise, Mistake
+
+
+def _random(*shapes: tuple, dtype=torch.float32) -> tuple:
+    generator = torch.Generator().manual_seed(sum(map(sum, shapes)))
+    return tuple(
+        torch.randn(*shape, generator=generator, dtype=dtype)
+        for shape in shapes
+    )
+
+
+# -- route: fn(logits (N, E), k) -> weights (N, k), experts (N, k)
+
+
+def _route_case(label: str, N: int, E: int, k: int) -> Case:
+    return Case(label, lambda: (*_random((N, E)), k))
+
+
+def _unnormalized(logits, k):
+    return moe.route(logits, k, renormalize=False)
+
+
+def _softmax_over_tokens(logits, k):
+    weights, experts = logits.softmax(0).topk(k, -1)
+    return weights / weights.sum(-1, keepdim=True), experts
+
+
+def _logits_as_weights(logits, k):
+    best, experts = logits.topk(k, -1)
+    return best / best.sum(-1, keepdim=True), experts
+
+
+def _twice(logits, k):
+    best, experts = logits.softmax(-1).topk(k, -1)
+    return best.softmax(-1), experts
+
+
+ROUTE = Exercise(
+    name="route",
+    reference=moe.route,
+    cases=(
+        _route_case("two of four experts", 3, 4, 2),
+        _route_case("three of eight experts", 5, 8, 3),
+        _route_case("one expert each", 4, 5, 1),
+        _route_case("all experts", 4, 3, 3),
+    ),
+    mistakes=(
+        Mistake(
+            "the chosen probabilities are not divided by their sum: they add "
+            "to less than 1",
+            _unnormalized,
+        ),
+        Mistake(
+            "the chosen probabilities go through a second softmax, which "
+            "makes them nearly equal",
+            _twice,
+        ),
+        Mistake(
+            "the softmax runs over the tokens, not over the experts",
+            _softmax_over_tokens,
+        ),
+        Mistake(
+            "the logits themselves are divided by their sum, without a "
+            "softmax",
+            _logits_as_weights,
+        ),
+        Mistake(
+            "the least likely experts are taken",
+            lambda logits, k: moe.route(-logits, k),
+        ),
+    ),
+)
+
+
+# -- mix-experts: fn(x (N, D), logits (N, E), experts, k) -> (N, D)
+
+
+def _mix(x, logits, experts, k, *, replace=False, scale_input=False):
+    weights, chosen = moe.route(logits, k)
+    out = torch.zeros_like(x)
+    for e, expert in enumerate(experts):
+        token, slot = torch.where(chosen == e)
+        if not len(token):
+            continue
+        w = weights[token, slot, None]
+        y = expert(w * x[token]) if scale_input else w * expert(x[token])
+        out[token] = y if replace else out[token] + y
+    return out
+
+
+def _mix_by_slot(x, logits, experts, k):
+    weights, _ = moe.route(logits, k)
+    return sum(experts[slot](x) * weights[:, slot, None] for slot in range(k))
+
+
+def _mix_all(x, logits, experts, k):
+    weights = logits.softmax(-1)
+    return sum(
+        expert(x) * weights[:, e, None] for e, expert in enumerate(experts)
+    )
+
+
+def _mix_mean(x, logits, experts, k):
+    _, chosen = moe.route(logits, k)
+    equal = torch.zeros_like(logits).scatter(-1, chosen, 9.0)
+    return _mix(x, equal, experts, k)
+
+
+def _mix_unnormalized(x, logits, experts, k):
+    probs = logits.softmax(-1)
+    kept = probs.topk(k, -1).values.sum(-1, keepdim=True)
+    return _mix(x, logits, experts, k) * kept
+
+
+@cache  # the same functions each time: cases are compared
+def _experts(n_experts: int, D: int) -> tuple:
+    """Fixed functions of one matrix each, bent so that order matters."""
+    matrices = _random(*[(D, D + e) for e in range(n_experts)])
+
+    def expert(matrix):
+        square = matrix @ matrix.mT / matrix.shape[-1]
+        return lambda rows: (rows @ square).tanh()
+
+    return tuple(expert(matrix) for matrix in matrices)
+
+
+def _mix_case(label: str, N: int, D: int, E: int, k: int) -> Case:
+    return Case(label, lambda: (*_random((N, D), (N, E)), _experts(E, D), k))
+
+
+def _unused_case() -> tuple:
+    x, logits = _random((5, 4), (5, 3))
+    logits[:, 1] = -50.0
+    return x, logits, _experts(3, 4), 2
+
+
+MIX_EXPERTS = Exercise(
+    name="mix-experts",
+    reference=_mix,
+    cases=(
+        _mix_case("two of three experts", 4, 5, 3, 2),
+        _mix_case("one expert each", 6, 4, 3, 1),
+        _mix_case("as many tokens as axes", 4, 4, 4, 2),
+        Case("an expert nobody chose", _unused_case),
+    ),
+    mistakes=(
+        Mistake(
+            "the output of a token's later expert replaces that of the "
+            "earlier one instead of being added",
+            lambda *args: _mix(*args, replace=True),
+        ),
+        Mistake(
+            "slot 0 always goes to expert 0 and slot 1 to expert 1: the "
+            "choice is ignored",
+            _mix_by_slot,
+        ),
+        Mistake(
+            "the weight multiplies what goes into the expert, not what comes "
+            "out",
+            lambda *args: _mix(*args, scale_input=True),
+        ),
+        Mistake("all experts answer, not only the k chosen", _mix_all),
+        Mistake("the chosen experts all have the same weight", _mix_mean),
+        Mistake(
+            "the weights of the chosen experts do not add to 1",
+            _mix_unnormalized,
+        ),
+    ),
+)
+
+
+# -- balance-loss: fn(logits (N, E), k) -> scalar
+
+
+def _balance(logits, k, *, factor=True, soft=False, hard=False, every=False):
+    n_experts = logits.shape[-1]
+    probs = logits.softmax(-1)
+    chosen = torch.zeros_like(probs)
+    chosen = chosen.scatter(-1, probs.topk(k, -1).indices, 1.0)
+    f, p = chosen.mean(0), probs.mean(0)
+    if soft:
+        f = p
+    if hard:
+        p = f
+    if every:
+        return n_experts * (chosen * probs).sum(-1).mean()
+    return (n_experts if factor else 1) * (f * p).sum()
+
+
+def _balance_case(label: str, N: int, E: int, k: int, tilt=0.0) -> Case:
+    def make() -> tuple:
+        (logits,) = _random((N, E))
+        logits[:, 0] += tilt
+        return logits, k
+
+    return Case(label, make)
+
+
+BALANCE_LOSS = Exercise(
+    name="balance-loss",
+    reference=_balance,
+    cases=(
+        _balance_case("two of four experts", 20, 4, 2),
+        _balance_case("one of five experts", 30, 5, 1),
+        _balance_case("an expert everybody wants", 12, 4, 2, tilt=4.0),
+    ),
+    mistakes=(
+        Mistake(
+            "the factor E is missing, so the value falls as experts are added",
+            lambda logits, k: _balance(logits, k, factor=False),
+        ),
+        Mistake(
+            "the mean probability is multiplied by itself: nothing is counted",
+            lambda logits, k: _balance(logits, k, soft=True),
+        ),
+        Mistake(
+            "the counts are multiplied by themselves, which has no gradient",
+            lambda logits, k: _balance(logits, k, hard=True),
+        ),
+        Mistake(
+            "count and probability are multiplied token by token, before the "
+            "mean: that rewards spread-out probabilities, not spread-out use",
+            lambda logits, k: _balance(logits, k, every=True),
+        ),
+        Mistake(
+            "only the first choice of each token is counted",
+            lambda logits, k: moe.load_balancing_loss(logits, 1),
+        ),
+        Mistake(
+            "the counts are shares of all choices, which divides by k",
+            lambda logits, k: _balance(logits, k) / k,
+        ),
+    ),
+)
+
+
+# -- active-parameters: fn(d_model, d_ff, n_experts, top_k) -> (all, active)
+
+
+def _count(d_model, d_ff, n_experts, top_k, *, matrices=3, router=None):
+    expert = matrices * d_model * d_ff
+    router = d_model * n_experts if router is None else router
+    return router + n_experts * expert, router + top_k * expert
+
+
+ACTIVE_PARAMETERS = Exercise(
+    name="active-parameters",
+    reference=_count,
+    cases=tuple(
+        Case(label, lambda sizes=sizes: sizes)
+        for label, sizes in (
+            ("a small one", (8, 20, 4, 2)),
+            ("one expert", (8, 20, 1, 1)),
+            ("Mixtral's layer", (4096, 14336, 8, 2)),
+        )
+    ),
+    mistakes=(
+        Mistake(
+            "an expert has two matrices, as without a gate",
+            lambda *sizes: _count(*sizes, matrices=2),
+        ),
+        Mistake(
+            "the router is left out", lambda *sizes: _count(*sizes, router=0)
+        ),
+        Mistake(
+            "only the chosen rows of the router count as active; but all "
+            "scores are computed before any is chosen",
+            lambda D, F, E, k: (_count(D, F, E, k)[0], k * D + k * 3 * D * F),
+        ),
+        Mistake(
+            "the active ones are all divided by the number of experts",
+            lambda D, F, E, k: (_count(D, F, E, k)[0], 3 * D * F // E * k),
+        ),
+    ),
+)
+
+EXERCISES = (ROUTE, MIX_EXPERTS, BALANCE_LOSS, ACTIVE_PARAMETERS)
