@@ -123,6 +123,49 @@ def test_an_error_of_the_reader_is_quoted_with_its_case():
     assert "RuntimeError: no masks here" in said
 
 
+def test_raising_alike_is_not_enough_to_name_a_mistake():
+    # the known mistake of a transposed mask raises a RuntimeError too
+    def fn(q, k, v, mask=None):
+        scores = q @ k.transpose(1, 2) / q.shape[-1] ** 0.5
+        return scores.softmax(-1) @ v
+
+    said = attempt(fn)
+    assert said.startswith("scaled-dot-product: in the case")
+    assert "it raises" in said
+    assert "at its line “scores = q @ k.transpose(1, 2)" in said
+    assert "transposed:" not in said
+    assert "your output is what you get when" not in said
+
+
+def test_an_exception_comes_before_the_mistake_beside_it():
+    def fn(q, k, v, mask=None):
+        if mask is not None:
+            raise RuntimeError("no masks here")
+        return (q @ k.mT).softmax(-1) @ v
+
+    said = attempt(fn)
+    first, second = said.split("Elsewhere your output is what you get when")
+    assert "RuntimeError: no masks here" in first
+    assert "the root is left out" in second
+
+
+def test_numbers_are_told_apart():
+    wanted = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    said = difference(wanted + 1e-6, wanted)
+    assert "got 2.000001, want 2." in said
+    assert "1.00001, want 1." in difference(1.00001, 1.0)
+    assert "got 1e-06, want 0." in difference(wanted * 0 + 1e-6, wanted * 0)
+
+
+def test_a_leak_is_not_looked_for_by_cutting_the_text_short():
+    def fn(attend, x):
+        whole = attend(x)
+        short = [attend(x[: t + 1])[-1] for t in range(len(x))]
+        return not torch.allclose(torch.stack(short), whole)
+
+    assert "attend always gets all 6 tokens, here 1" in attempt(fn, "leaks")
+
+
 def test_a_wrong_signature_is_quoted():
     assert "TypeError" in attempt(lambda q, k, v: reference(q, k, v))
 

@@ -1,8 +1,10 @@
-"""SwiGLU against transformers' LlamaMLP."""
+"""Feed-forward layers against transformers' MLPs and PyTorch's curves."""
 
 import pytest
 import torch
-from handmade.blocks.feedforward import SwiGLU
+from handmade.blocks.feedforward import FeedForward, SwiGLU, gelu, gelu_tanh
+from handmade.weights import random_reference
+from torch.nn import functional as F
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -30,3 +32,77 @@ def test_by_hand():
     for linear, weight in zip(ffn.children(), (1.0, 2.0, 3.0), strict=True):
         torch.nn.init.constant_(linear.weight, weight)
     assert ffn(torch.ones(1)).item() == pytest.approx(6 * 0.731059, rel=1e-5)
+
+
+def gradients(module, x, names):
+    x = x.clone().requires_grad_()
+    module(x).pow(2).sum().backward()
+    return [x.grad, *(module.get_parameter(name).grad for name in names)]
+
+
+def test_gpt2s_layer_and_its_gradients():
+    from transformers import GPT2Config
+    from transformers.models.gpt2.modeling_gpt2 import GPT2MLP
+
+    with torch.no_grad():
+        config = GPT2Config(n_embd=6)
+        theirs = random_reference(lambda c: GPT2MLP(20, c), config).double()
+        ours = FeedForward(6, 20, gelu_tanh).double()
+        for a, b in (
+            (ours.up_proj, theirs.c_fc),
+            (ours.down_proj, theirs.c_proj),
+        ):
+            a.weight.copy_(b.weight.T)  # GPT-2 stores (in, out)
+            a.bias.copy_(b.bias)
+    x = torch.randn(2, 5, 6, dtype=torch.float64)
+    close = {"rtol": 1e-10, "atol": 1e-10}
+    torch.testing.assert_close(ours(x), theirs(x), **close)
+    ours_grad = gradients(ours, x, ["up_proj.weight", "down_proj.bias"])
+    their_grad = gradients(theirs, x, ["c_fc.weight", "c_proj.bias"])
+    their_grad[1] = their_grad[1].T
+    torch.testing.assert_close(ours_grad, their_grad, **close)
+
+
+def test_berts_layer():
+    from transformers import BertConfig
+    from transformers.models.bert.modeling_bert import BertIntermediate
+
+    config = BertConfig(hidden_size=6, intermediate_size=10,
+                        num_attention_heads=2)  # fmt: skip
+    with torch.no_grad():
+        theirs = random_reference(BertIntermediate, config).double()
+        ours = FeedForward(6, 10, gelu).double()
+        ours.up_proj.load_state_dict(theirs.dense.state_dict())
+        ours.down_proj.weight.copy_(torch.randn(6, 10))
+        ours.down_proj.bias.copy_(torch.randn(6))
+        x = torch.randn(3, 6, dtype=torch.float64)
+        want = F.linear(theirs(x), ours.down_proj.weight, ours.down_proj.bias)
+        torch.testing.assert_close(ours(x), want, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("ours", "how"), [(gelu, "none"), (gelu_tanh, "tanh")]
+)
+def test_gelus_equal_pytorch(ours, how):
+    x = torch.linspace(-30, 30, 2001, dtype=torch.float64, requires_grad=True)
+    y = torch.linspace(-30, 30, 2001, dtype=torch.float64, requires_grad=True)
+    want = F.gelu(y, approximate=how)
+    torch.testing.assert_close(ours(x), want, rtol=1e-12, atol=1e-12)
+    ours(x).sum().backward()
+    want.sum().backward()
+    torch.testing.assert_close(x.grad, y.grad, rtol=1e-12, atol=1e-12)
+
+
+def test_tokens_do_not_meet():
+    ffn, x = FeedForward(4, 9, torch.relu), torch.randn(2, 5, 4)
+    changed = x.clone()
+    changed[0, 3] += 1
+    others = torch.ones(2, 5, dtype=torch.bool)
+    others[0, 3] = False
+    assert torch.equal(ffn(changed)[others], ffn(x)[others])
+
+
+def test_the_activation_is_a_function():
+    with pytest.raises(ValueError, match="activation: got 'gelu'"):
+        FeedForward(4, 9, "gelu")
+    assert FeedForward(4, 9, F.relu, bias=False).up_proj.bias is None

@@ -174,7 +174,7 @@ def test_greedy_with_repetition_penalty_equals_theirs():
 
 
 def test_a_padded_row_gives_what_the_row_alone_gives():
-    # also with the penalty, where transformers counts padding as seen
+    # also with the penalty, which must not count padding as seen
     model = Llama.from_hf(tiny(seed=5, dtype=torch.float64, sharp=3))
     alone = torch.tensor([[4, 9, 2]])
     ids = torch.tensor([[1, 1, 1, 4, 9, 2], [3, 8, 1, 7, 5, 5]])

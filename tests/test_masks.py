@@ -8,7 +8,12 @@ s <= S - T + t.
 import pytest
 import torch
 from handmade.blocks.attention import attention
-from handmade.blocks.masks import causal_mask, padding_mask
+from handmade.blocks.masks import (
+    causal_mask,
+    padding_mask,
+    prefix_mask,
+    sliding_window_mask,
+)
 from torch.nn.attention.bias import causal_lower_right
 
 
@@ -40,6 +45,71 @@ def test_causal_equals_pytorchs_lower_right_bias():
 def test_more_queries_than_keys_is_an_error():
     with pytest.raises(ValueError, match="T: got 5"):
         causal_mask(5, 3)
+
+
+SIZES = [(5, 5), (3, 7), (1, 6), (1, 1), (0, 3)]
+
+
+@pytest.mark.parametrize(("T", "S"), SIZES)
+@pytest.mark.parametrize("number", [1, 2, 4, 9])
+def test_prefix_and_window_follow_their_definitions(T, S, number):
+    prefix = prefix_mask(T, number, S)
+    window = sliding_window_mask(T, number, S)
+    for mask in (prefix, window):
+        assert mask.dtype == torch.bool
+        assert mask.shape == (T, S)
+    for t in range(T):
+        at = S - T + t
+        for s in range(S):
+            assert prefix[t, s] == (s <= at or s < number)
+            assert window[t, s] == (0 <= at - s < number)
+
+
+def test_the_ends_of_prefix_and_window_are_other_masks():
+    assert torch.equal(prefix_mask(4, 0), causal_mask(4))
+    assert prefix_mask(4, 4).all()
+    assert torch.equal(sliding_window_mask(4, 4), causal_mask(4))
+    assert torch.equal(sliding_window_mask(4, 1), torch.eye(4).bool())
+
+
+def test_wrong_prefixes_and_windows_are_errors():
+    with pytest.raises(ValueError, match="prefix: got -1"):
+        prefix_mask(3, -1)
+    with pytest.raises(ValueError, match="window: got 0"):
+        sliding_window_mask(3, 0)
+    for build in (prefix_mask, sliding_window_mask):
+        with pytest.raises(ValueError, match="T: got 5"):
+            build(5, 2, 3)
+
+
+@pytest.mark.parametrize("window", [1, 3, 8])
+@pytest.mark.parametrize(("T", "S"), [(6, 6), (2, 7), (1, 5)])
+def test_window_equals_transformers(T, S, window):
+    from transformers.masking_utils import sliding_window_causal_mask_function
+
+    allowed = sliding_window_causal_mask_function(window)
+    want = [
+        [
+            bool(allowed(0, 0, torch.tensor(q), torch.tensor(k)))
+            for k in range(S)
+        ]
+        for q in range(S - T, S)
+    ]
+    assert sliding_window_mask(T, window, S).tolist() == want
+
+
+@pytest.mark.parametrize(
+    "mask", [prefix_mask(6, 3), sliding_window_mask(6, 2)]
+)
+def test_perturbation_finds_the_mask_and_nothing_else(mask):
+    """Output t moves with input s exactly where mask[t, s]."""
+    x = torch.randn(6, 4, dtype=torch.float64)
+    before = attention(x, x, x, mask)
+    for s in range(6):
+        changed = x.clone()
+        changed[s] += 1
+        gap = (attention(changed, changed, changed, mask) - before).abs()
+        assert torch.equal(gap.amax(-1) > 1e-9, mask[:, s])
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.bool])

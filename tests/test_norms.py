@@ -1,8 +1,8 @@
-"""RMSNorm against PyTorch's own, and where the two part ways."""
+"""The norms against PyTorch's own, and where they part ways."""
 
 import pytest
 import torch
-from handmade.blocks.norms import RMSNorm
+from handmade.blocks.norms import BatchNorm, LayerNorm, RMSNorm
 from torch.nn import functional as F
 
 
@@ -46,3 +46,97 @@ def test_scale_of_the_input_does_not_matter():
 def test_wrong_width():
     with pytest.raises(ValueError, match="x: got width 5, want 6"):
         norm_of(6)(torch.zeros(2, 5))
+
+
+# -- LayerNorm and BatchNorm
+
+EXACT = {"rtol": 1e-12, "atol": 1e-12}
+
+
+def copied(ours, theirs):
+    """Both in float64 with the same random gain and bias."""
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter)
+    ours.double().load_state_dict(theirs.state_dict(), strict=False)
+    return ours, theirs
+
+
+def assert_equal_with_gradients(ours, theirs, x):
+    xs = [x.clone().requires_grad_() for _ in range(2)]
+    got, want = ours(xs[0]), theirs(xs[1])
+    torch.testing.assert_close(got, want, **EXACT)
+    got.pow(3).sum().backward()
+    want.pow(3).sum().backward()
+    pairs = [(xs[0].grad, xs[1].grad)]
+    pairs += [(getattr(ours, n).grad, p.grad)
+              for n, p in theirs.named_parameters()]  # fmt: skip
+    for a, b in pairs:
+        scale = b.abs().max().item()
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12 * scale)
+
+
+@pytest.mark.parametrize("shape", [(6,), (3, 6), (2, 5, 6)])
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_layer_norm_equals_pytorch(shape, size):
+    ours, theirs = copied(LayerNorm(6), torch.nn.LayerNorm(6).double())
+    x = torch.randn(*shape, dtype=torch.float64) * size + size
+    assert_equal_with_gradients(ours, theirs, x)
+
+
+def test_batch_norm_equals_pytorch_in_training_and_after():
+    reference = torch.nn.BatchNorm1d(6, momentum=0.3).double()
+    ours, theirs = copied(BatchNorm(6, momentum=0.3), reference)
+    for _ in range(3):
+        x = torch.randn(10, 6, dtype=torch.float64) * 3 + 1
+        assert_equal_with_gradients(ours, theirs, x)
+    for name in ("running_mean", "running_var"):
+        a, b = getattr(ours, name), getattr(theirs, name)
+        torch.testing.assert_close(a, b, **EXACT)
+    assert_equal_with_gradients(ours.eval(), theirs.eval(), x)
+
+
+def test_batch_norm_takes_every_axis_but_the_last():
+    norm, x = BatchNorm(6), torch.randn(2, 5, 6)
+    flat = norm(x.flatten(0, 1)).view_as(x)
+    torch.testing.assert_close(norm(x), flat)
+
+
+def test_layer_norm_is_rms_norm_of_the_centred_vector():
+    x = torch.randn(3, 7)
+    centred = x - x.mean(-1, keepdim=True)
+    torch.testing.assert_close(LayerNorm(7)(x), RMSNorm(7)(centred))
+
+
+def test_layer_norm_in_half_precision():
+    x = torch.tensor([[300.0, -300.0, 300.0, -300.0]], dtype=torch.float16)
+    y = LayerNorm(4).half()(x)
+    assert y.dtype == torch.float16
+    torch.testing.assert_close(y, x.sign())
+
+
+def test_equal_entries_have_a_gradient():
+    x = torch.full((2, 4), 3.0, requires_grad=True)
+    LayerNorm(4)(x).pow(2).sum().backward()
+    assert x.grad.isfinite().all()
+
+
+def test_rms_norm_equals_hugging_face_in_float64():
+    from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+    theirs = LlamaRMSNorm(6, eps=1e-5).double()
+    torch.nn.init.normal_(theirs.weight)
+    ours = RMSNorm(6).double()
+    ours.load_state_dict(theirs.state_dict())
+    assert_equal_with_gradients(ours, theirs, torch.randn(3, 6).double())
+
+
+@pytest.mark.parametrize("kind", [LayerNorm, BatchNorm])
+def test_wrong_width_of_the_others(kind):
+    with pytest.raises(ValueError, match="x: got width 5, want 6"):
+        kind(6)(torch.zeros(2, 5))
+
+
+def test_batch_norm_wants_a_batch():
+    with pytest.raises(ValueError, match="x: got one vector"):
+        BatchNorm(6)(torch.zeros(1, 6))
+    assert BatchNorm(6).eval()(torch.zeros(1, 6)).shape == (1, 6)

@@ -63,8 +63,9 @@ class ParityReport:
     def __str__(self) -> str:
         entry = self.ledger()
         width = max(len(r["layer"].ljust(5)) for r in entry["rows"])
+        n, s = len(self.rows), "s" if len(self.rows) > 1 else ""
         lines = [
-            f"{self.name}: equal in {len(self.rows)} places, {entry['dtype']}",
+            f"{self.name}: equal in {n} place{s}, {entry['dtype']}",
             f"{'layer':{width}}  compared  largest difference",
             *(
                 f"{r['layer']:{width}}  {r['compared']:8}  {r['largest']:>18}"

@@ -41,6 +41,21 @@ def _qkv(
     return make
 
 
+def _gradients(fn: Callable) -> Callable:
+    """The gradients of q, k and v when only rows that see are read."""
+
+    def call(q, k, v, mask):
+        inputs = [x.clone().requires_grad_() for x in (q, k, v)]
+        out = fn(*inputs, mask)
+        want = (*q.shape[:-1], v.shape[-1])
+        if not isinstance(out, torch.Tensor) or out.shape != want:
+            return out  # wrong already, as the other cases say
+        seeing = mask.any(-1, keepdim=True).expand(want)
+        return torch.autograd.grad(out[seeing].sum(), inputs)
+
+    return call
+
+
 _PADDING = padding_mask(torch.tensor([[1, 1, 1, 1, 0, 0], [0, 1, 1, 1, 1, 1]]))
 _EMPTY = causal_mask(4, 6) & padding_mask(torch.tensor([[0, 0, 0, 0, 1, 1]]))
 
@@ -56,6 +71,11 @@ SCALED_DOT_PRODUCT = (
     Case("a third leading axis", _qkv(2, 3, 2, T=4, S=3)),
     Case("a single key", _qkv(1, 2, T=3, S=1)),
     Case("a query with nothing to see", _qkv(1, 2, T=4, S=6, mask=_EMPTY)),
+    Case(
+        "gradients of q, k, v beside such a query",
+        _qkv(1, 2, T=4, S=6, mask=_EMPTY),
+        through=_gradients,
+    ),
 )
 
 
@@ -86,6 +106,13 @@ def _nan_rows(q, k, v, mask=None):
     if mask is not None:
         scores = scores.masked_fill(~mask, -math.inf)
     return scores.softmax(-1) @ v
+
+
+def _repaired_too_late(q, k, v, mask=None):
+    scores = q @ k.mT / math.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = scores + torch.zeros(()).masked_fill(~mask, -math.inf)
+    return scores.softmax(-1).nan_to_num(0) @ v
 
 
 def _in_float32(q, k, v, mask=None):
@@ -164,6 +191,12 @@ SCALED_DOT_PRODUCT_MISTAKES = (
         _nan_rows,
     ),
     Mistake(
+        "the nan of a query with nothing to see is replaced after the "
+        "softmax: the output is right, but on the way back the nan still "
+        "reaches the scores, and through them q and k",
+        _repaired_too_late,
+    ),
+    Mistake(
         "the exponential overflows: subtract each row's largest score first",
         _wrong(normalize=_naive_exp),
     ),
@@ -216,6 +249,15 @@ SOFTMAX_BACKWARD_MISTAKES = (
     Mistake(
         "the sum is not multiplied by the weights: w g - sum(w g)",
         lambda w, g: w * g - (w * g).sum(-1, keepdim=True),
+    ),
+    Mistake(
+        "the sign is flipped: a key better than the weighted mean has to "
+        "gain, not to lose",
+        lambda w, g: -_softmax_backward(w, g),
+    ),
+    Mistake(
+        "the weight in front of the bracket is missing: w (g - sum(w g))",
+        lambda w, g: g - (w * g).sum(-1, keepdim=True),
     ),
     Mistake(
         "the sum runs over everything, where each row needs its own",

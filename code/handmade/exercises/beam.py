@@ -24,6 +24,12 @@ def _best_of_each(scores, logps):
     return torch.arange(len(scores)), token, best
 
 
+def _best_of_each_sorted(scores, logps):
+    parent, token, best = _best_of_each(scores, logps)
+    order = best.argsort(descending=True)
+    return parent[order], token[order], best[order]
+
+
 def _forgets_the_past(scores, logps):
     N, V = logps.shape
     best, index = logps.flatten().topk(N)
@@ -72,6 +78,11 @@ BEAM_STEP = Exercise(
             "each beam keeps its own best token: beams must compete, so "
             "that a good one can split and a bad one die",
             _best_of_each,
+        ),
+        Mistake(
+            "each beam keeps its own best token and the results are sorted: "
+            "the order is right, but the beams still do not compete",
+            _best_of_each_sorted,
         ),
         Mistake(
             "the scores so far are left out of the comparison",

@@ -60,7 +60,7 @@ def _overwritten(x, attn_norm, attn, ffn_norm, ffn, placement):
 
 def _side_by_side(x, attn_norm, attn, ffn_norm, ffn, placement):
     if placement == "post":
-        return ffn_norm(attn_norm(x + attn(x)) + ffn(x))
+        return _block(x, attn_norm, attn, ffn_norm, ffn, placement)
     return x + attn(attn_norm(x)) + ffn(ffn_norm(x))
 
 
@@ -97,8 +97,8 @@ BLOCK = Exercise(
             _overwritten,
         ),
         Mistake(
-            "both layers read the same x: the feed-forward layer does not "
-            "see what attention added",
+            "pre lets both layers read the same x: the feed-forward layer "
+            "does not see what attention added",
             _side_by_side,
         ),
         Mistake(

@@ -33,12 +33,14 @@ class Case:
     """One call of the reader's function.
 
     ``make()`` builds the positional arguments anew each time, always the
-    same (seed a generator inside it).
+    same (seed a generator inside it). ``through(fn)`` is called in place of
+    the function, where not its output is judged but, say, its gradients.
     """
 
     label: str  # completes "in the case …", such as "a causal mask"
     make: Callable[[], tuple]
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    through: Callable[[Callable], Callable] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Mistake:
 class Exercise:
     """A task with its reference, hidden cases and known mistakes.
 
-    Put the plain cases first: the first one that fails is reported.
+    Put the plain cases first: the first that raises, or is wrong, is told.
     """
 
     name: str
@@ -79,15 +81,14 @@ class Raised:
     """In place of an output: the function raised."""
 
     error: type
-    text: str = field(compare=False)
+    text: str
+    line: str = field(default="", compare=False)  # of the function's source
 
 
 def examine(exercise: Exercise, fn: Callable) -> Finding | None:
     """Judge an answer; None if it is right in every case."""
-    wants, gots, wrong = [], [], []
-    for case in exercise.cases:
-        wants.append(_call(exercise.reference, case))
-        gots.append(_call(fn, case, watch=True))
+    wants = [_call(exercise.reference, case) for case in exercise.cases]
+    gots = [_call(fn, case, watch=True) for case in exercise.cases]
     for case, got in zip(exercise.cases, gots, strict=True):
         if isinstance(got, _Mutated):
             return Finding(
@@ -102,23 +103,29 @@ def examine(exercise: Exercise, fn: Callable) -> Finding | None:
     if not wrong:
         return None
 
+    raised = [i for i in wrong if isinstance(gots[i], Raised)]
     mistake, explained = _name_mistake(exercise, gots, wants, wrong)
     rest = [i for i in wrong if i not in explained]
+
+    def problem(i: int) -> str:
+        said = difference(gots[i], wants[i])
+        return f"in the case “{exercise.cases[i].label}”, {said}"
+
     if mistake is None:
-        case = exercise.cases[rest[0]]
-        problem = difference(gots[rest[0]], wants[rest[0]])
+        first = (raised or wrong)[0]
         right = len(wants) - len(wrong)
         return Finding(
-            f"in the case “{case.label}”, {problem}\n"
-            f"  arguments: {describe(case)}\n"
+            f"{problem(first)}\n"
+            f"  arguments: {describe(exercise.cases[first])}\n"
             f"  ({right} of {len(wants)} cases are right)"
         )
     message = f"your output is what you get when {mistake.says}."
-    if rest:
-        message += (
-            f"\n  Besides, in the case “{exercise.cases[rest[0]].label}”, "
-            f"{difference(gots[rest[0]], wants[rest[0]])}"
-        )
+    if raised and raised[0] in explained:
+        message = f"{problem(raised[0])}\n  It raises because {mistake.says}."
+    elif raised:
+        message = f"{problem(raised[0])}\n  Elsewhere {message}"
+    elif rest:
+        message += f"\n  Besides, {problem(rest[0])}"
     return Finding(message, mistake)
 
 
@@ -128,19 +135,26 @@ def _name_mistake(
     """The known mistake that explains most of the wrong cases, and which."""
     best, best_hits = None, set()
     for mistake in exercise.mistakes:
-        hits = set()
+        hits, values = set(), set()
         for i, case in enumerate(exercise.cases):
             made = _call(mistake.fn, case)
             if difference(made, wants[i]) is None:
                 continue  # here this mistake does no harm: nothing to learn
-            if difference(gots[i], made) is None:
+            if isinstance(made, Raised):
+                same = isinstance(gots[i], Raised) and gots[i] == made
+            else:
+                same = difference(gots[i], made) is None
+                values.add(i)
+            if same:
                 hits.add(i)
             elif not _broken(gots[i]):
                 hits.clear()
                 break
             # an answer that raised or holds nan may have a second fault on
             # top of this one: such a case speaks neither for nor against
-        if len(hits & set(wrong)) > len(best_hits):
+        # two that merely raise alike need not do so for the same reason
+        telling = hits & values if values else hits
+        if telling and len(hits & set(wrong)) > len(best_hits):
             best, best_hits = mistake, hits & set(wrong)
     return best, best_hits
 
@@ -154,9 +168,10 @@ def _call(fn: Callable, case: Case, watch: bool = False) -> Any:
     """The output, or Raised, or _Mutated if ``watch`` sees inputs change."""
     args = case.make()
     try:
-        output = fn(*args, **case.kwargs)
+        call = fn if case.through is None else case.through(fn)
+        output = call(*args, **case.kwargs)
     except Exception as error:
-        return Raised(type(error), _last_line(error))
+        return _raised(error)
     if watch:
         for i, (used, fresh) in enumerate(zip(args, case.make(), strict=True)):
             if not callable(used) and difference(used, fresh) is not None:
@@ -164,12 +179,14 @@ def _call(fn: Callable, case: Case, watch: bool = False) -> Any:
     return output
 
 
-def _last_line(error: Exception) -> str:
+def _raised(error: Exception) -> Raised:
     text = "".join(traceback.format_exception_only(error)).strip()
+    # the first frame that is not ours is the reader's function
     frames = traceback.extract_tb(error.__traceback__)
-    # the first frame is ours, the second is the reader's function
-    line = f", at its line “{frames[1].line}”" if len(frames) > 1 else ""
-    return f"{text.splitlines()[0]}{line}"
+    ours = __file__.removesuffix("core.py")
+    frames = [f for f in frames if not f.filename.startswith(ours)]
+    line = f", at its line “{frames[0].line}”" if frames else ""
+    return Raised(type(error), text.splitlines()[0], line)
 
 
 def _broken(output: Any) -> bool:
@@ -190,8 +207,9 @@ def difference(got: Any, want: Any) -> str | None:
     the largest number wanted; infinities and nan must sit in the same
     places. Lists, tuples and dicts: item by item. Everything else: ==.
     """
-    if isinstance(got, Raised) and not isinstance(want, Raised):
-        return f"it raises {got.text}."
+    if isinstance(got, Raised):
+        same = isinstance(want, Raised) and got.error is want.error
+        return None if same else f"it raises {got.text}{got.line}."
     if got is None and want is not None:
         return "it returns None: is a `return` missing?"
     if isinstance(want, torch.Tensor):
@@ -199,8 +217,8 @@ def difference(got: Any, want: Any) -> str | None:
     if isinstance(want, float) and isinstance(got, float):
         same = math.isclose(got, want, rel_tol=1e-6, abs_tol=1e-9)
         same = same or (math.isnan(got) and math.isnan(want))
-        return None if same else f"it returns {got:.6g}, want {want:.6g}."
-    if isinstance(want, Raised) and not isinstance(got, Raised):
+        return None if same else f"it returns {_both(got, want, 6)}."
+    if isinstance(want, Raised):
         return f"it returns a result, want a {want.error.__name__}."
     if type(got) is not type(want):
         return (
@@ -233,29 +251,34 @@ def _tensor_difference(got: Any, want: torch.Tensor) -> str | None:
     if not want.is_floating_point():
         off = got != want
         gap = off.double()
-        limit = 0.0
     else:
         tolerance = TOLERANCES.get(want.dtype, 1e-4)
         got, want = got.double(), want.double()
         finite = want[want.isfinite()]
         scale = finite.abs().max().item() if finite.numel() else 0.0
-        limit = tolerance * (scale or 1.0)
         same = (got == want) | (got.isnan() & want.isnan())
         gap = torch.where(same, 0.0, (got - want).abs())
         gap = gap.nan_to_num(nan=math.inf, posinf=math.inf)
-        off = gap > limit
+        off = gap > tolerance * (scale or 1.0)
     if not off.any():
         return None
     if off.ndim == 0:
-        return f"it returns {got.item():.3g}, want {want.item():.3g}."
+        return f"it returns {_both(got.item(), want.item())}."
     where = tuple(int(i) for i in torch.unravel_index(gap.argmax(), gap.shape))
-    size = gap.max().item()
-    largest = f"{size:.1e}" if math.isfinite(size) else "not finite"
+    largest = f"{gap.max():.1e}" if gap.isfinite().all() else "not finite"
     return (
         f"{int(off.sum())} of {off.numel()} numbers are off; the largest "
         f"difference, {largest}, is at index {list(where)}: "
-        f"got {got[where].item():.3g}, want {want[where].item():.3g}."
+        f"got {_both(got[where].item(), want[where].item())}."
     )
+
+
+def _both(got: float, want: float, digits: int = 3) -> str:
+    """Both numbers, in as many digits as it takes to tell them apart."""
+    shown = [f"{x:.{digits}g}" for x in (got, want)]
+    if shown[0] == shown[1] and digits < 17:
+        return _both(got, want, digits + 1)
+    return f"{shown[0]}, want {shown[1]}"
 
 
 def describe(case: Case) -> str:
@@ -266,10 +289,8 @@ def describe(case: Case) -> str:
     for key, value in named:
         if isinstance(value, torch.Tensor):
             dtype = str(value.dtype).removeprefix("torch.")
-            text = f"{dtype} {tuple(value.shape)}"
-            if not value.is_contiguous():
-                text += " not contiguous"
-            words.append(key + text)
+            how = "" if value.is_contiguous() else " not contiguous"
+            words.append(f"{key}{dtype} {tuple(value.shape)}{how}")
         elif callable(value):
             words.append(key + getattr(value, "__name__", "a function"))
         else:

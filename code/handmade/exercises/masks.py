@@ -4,6 +4,7 @@ B batch · T query tokens · S key/value tokens · D width
 """
 
 import math
+from functools import wraps
 
 import torch
 
@@ -30,6 +31,11 @@ CAUSAL_MASK_MISTAKES = (
         "the corner is aligned top left: with more keys than queries, the "
         "last query must see every key",
         lambda T, S: _triangle(T, S, 0),
+    ),
+    Mistake(
+        "the diagonal is T - S; the queries are the last ones, so it moves "
+        "to the right, by S - T",
+        lambda T, S: _triangle(T, S, T - S),
     ),
     Mistake(
         "a token may not see itself: the diagonal belongs to the past",
@@ -104,13 +110,22 @@ def centred_over_time(x):
     return causal(x - x.mean(0))
 
 
-def _layer(attend, T: int = 6) -> Case:
+def _layer(layer, T: int = 6) -> Case:
+    @wraps(layer)
+    def attend(x):
+        if len(x) != T:
+            raise ValueError(
+                f"attend always gets all {T} tokens, here {len(x)}: change "
+                "a token instead of cutting the text short"
+            )
+        return layer(x)
+
     def make() -> tuple:
         generator = torch.Generator().manual_seed(T)
         x = torch.randn(T, 4, generator=generator, dtype=torch.float64)
         return attend, x
 
-    return Case(attend.__name__.replace("_", " "), make)
+    return Case(layer.__name__.replace("_", " "), make)
 
 
 LEAKS = (

@@ -28,6 +28,13 @@ def _after_top_k(p: float) -> Callable:
     return lambda: (sampling.top_k(_logits(3, 19, seed=7), 6), p)
 
 
+def _exactly_p() -> tuple:
+    """Two tokens hold all of it, exactly: the others underflow to 0."""
+    z = torch.full((1, 6), -1000.0, dtype=torch.float64)
+    z[0, [1, 4]] = 0.0
+    return z, 1.0
+
+
 def _one_sure(p: float) -> Callable:
     """The likeliest token alone holds more than p."""
     return lambda: (_logits(2, 9, seed=4) + 40 * torch.eye(9)[2:4], p)
@@ -88,6 +95,13 @@ def _top_p(cut_sorted: Callable, back: bool = True, dim: int = -1) -> Callable:
     return fn
 
 
+def _gathered(z, p):
+    ordered, order = z.sort(dim=-1, descending=True)
+    probs = ordered.softmax(-1)
+    cut = probs.cumsum(-1) - probs >= p
+    return z.masked_fill(cut.gather(-1, order), CUT)
+
+
 def _in_order_of_ids(z, p):
     probs = z.softmax(-1)
     return z.masked_fill(probs.cumsum(-1) - probs >= p, CUT)
@@ -102,9 +116,21 @@ _TOP_P = Exercise(
         Case("a tiny p still keeps one token", _with(3, 8, value=0.001)),
         Case("one token holds more than p", _one_sure(0.9)),
         Case("what top-k cut stays cut", _after_top_k(0.7)),
+        Case("the likeliest tokens hold exactly p", _exactly_p),
         Case("float32", _with(2, 101, value=0.8, dtype=torch.float32)),
     ),
     mistakes=(
+        Mistake("nothing is cut", lambda z, p: z.clone()),
+        Mistake(
+            "the cut is carried back with a gather: entry i of the order "
+            "says where sorted entry i goes, so it takes a scatter",
+            _gathered,
+        ),
+        Mistake(
+            "a token stays although those before it hold exactly p: the "
+            "set is full once it reaches p, so compare with >=, not >",
+            _top_p(lambda probs, total, p: total - probs > p),
+        ),
         Mistake(
             "the token that crosses p is dropped: the set then holds less "
             "than p, and nothing at all when one token exceeds it",
@@ -190,6 +216,10 @@ def _once_per_occurrence(z, ids, penalty):
     return z
 
 
+def _penalized_logps(logps, ids, penalty):
+    return torch.where(_seen(logps, ids), logps * penalty, logps)
+
+
 def _every_row(z, ids, penalty):
     seen = _seen(z, ids).any(0).expand_as(z)
     weaker = torch.where(z < 0, z * penalty, z / penalty)
@@ -245,6 +275,11 @@ _REPETITION = Exercise(
         Mistake(
             "a token seen in one row is penalized in every row",
             _every_row,
+        ),
+        Mistake(
+            "the penalty is applied to log-probabilities: all of those are "
+            "negative, so none is divided, and every row has moved",
+            lambda z, ids, c: _penalized_logps(z.log_softmax(-1), ids, c),
         ),
         Mistake(
             "the penalty falls on every token, seen or not",

@@ -99,7 +99,7 @@ function render({ model, el }) {
         class: s === query ? "hc-query" : "",
         style: "background: color-mix(in srgb, var(--hm-a) " +
           `${tint.toFixed(0)}%, transparent)`,
-      }, votes[s] ? `${token} ${votes[s]}` : token), " ");
+      }, votes[s] ? `${token} ×${votes[s]}` : token), " ");
     });
   }
 

@@ -6,8 +6,9 @@ const STYLE = `
 .hm .rr-dials button { padding: 4px; line-height: 1.2; font-size: 12px; }
 .rr-dials svg { margin: 0 auto; }
 .rr-views { display: flex; flex-wrap: wrap; gap: 8px 24px; align-items: end; }
-.rr-views figure { margin: 0; }
-.rr-views figcaption { font-size: 13px; max-width: 340px; }
+.rr-views p { font-size: 13px; max-width: 340px; margin: 0; }
+.rr-swatch { display: inline-block; width: 1.6em; height: 0; margin: 0 4px 4px 0;
+  border-top: 3px solid; }
 .rr-say { min-height: 4.2em; margin: 6px 0; }
 `;
 
@@ -47,9 +48,17 @@ function draw({ model, el }) {
   });
   const views = element("div", { class: "rr-views" });
   const say = element("p", { class: "rr-say", "aria-live": "polite" });
+  const swatch = (colour) => element("span", {
+    class: "rr-swatch", style: `color: var(${colour})`,
+  });
+  const legend = element(
+    "p", { class: "hm-note" },
+    swatch("--hm-a"), "query (the long hand of a dial), ",
+    swatch("--hm-b"), "key (the short hand). Choose a pair by its dial.",
+  );
   const root = element(
     "div", { class: "hm" }, element("style", {}, STYLE),
-    dials, views, say,
+    legend, dials, views, say,
   );
   el.append(root);
   const line = (x1, y1, x2, y2, more) =>
@@ -79,7 +88,6 @@ function draw({ model, el }) {
     if (!more["stroke-dasharray"]) {
       svg.append(element("circle", { cx: u, cy: v, r: 3.5, fill: colour }));
     }
-    return [u, v];
   }
 
   function dial(i, { query, s, t, theta, pair }) {
@@ -112,8 +120,8 @@ function draw({ model, el }) {
       line(4, c, size - 4, c, { stroke: "var(--hm-line)" }),
       line(c, 4, c, size - 4, { stroke: "var(--hm-line)" }),
     );
-    for (const [vector, at, colour, name] of [
-      [q, s, "var(--hm-a)", "query"], [k, t, "var(--hm-b)", "key"],
+    for (const [vector, at, colour] of [
+      [q, s, "var(--hm-a)"], [k, t, "var(--hm-b)"],
     ]) {
       const r = Math.hypot(...vector) * scale;
       svg.append(element("circle", {
@@ -122,13 +130,9 @@ function draw({ model, el }) {
       hand(svg, c, c, vector, scale, colour, {
         "stroke-dasharray": "3 4", "stroke-opacity": 0.7,
       });
-      const [u, v] = hand(svg, c, c, turn(vector, at * speed), scale, colour);
-      const right = u > c ? -1 : 1; // the name goes towards the middle
-      svg.append(text(u + 6 * right, v + (v > c ? 14 : -7), name, {
-        "text-anchor": u > c ? "end" : "start", "font-weight": 600,
-      }));
+      hand(svg, c, c, turn(vector, at * speed), scale, colour);
     }
-    return element("figure", {}, svg, element("figcaption", {},
+    return element("div", {}, svg, element("p", {},
       `Pair ${pair}: before (dashed) and after the turn.`));
   }
 
@@ -172,7 +176,7 @@ function draw({ model, el }) {
     }
     svg.append(text(x(0), height - 3, "query's place minus key's (tokens)", {
       "text-anchor": "middle" }));
-    return element("figure", {}, svg, element("figcaption", {},
+    return element("div", {}, svg, element("p", {},
       "The score, all pairs added up, at every distance."));
   }
 

@@ -1,0 +1,112 @@
+"""The mask editor computes what the package computes, click for click.
+
+The script's masks must be those of ``handmade.blocks.masks`` and its weights
+those of ``handmade.blocks.attention``, a row with nothing to see included.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+
+import ipywidgets as ipw
+import pytest
+import torch
+from handmade.blocks.attention import apply_mask, softmax_or_zero
+from handmade.blocks.masks import (
+    causal_mask,
+    padding_mask,
+    prefix_mask,
+    sliding_window_mask,
+)
+from handmade.widgets.base import assets
+from handmade.widgets.mask_editor import PRESETS, MaskEditor, edit_masks
+
+SCRIPT = """
+import { readFileSync } from "node:fs";
+const { n, sizes, scores, clicked } = JSON.parse(readFileSync(0, "utf8"));
+const masks = Object.fromEntries(NAMES.map((name) => [name,
+  sizes.map((size) => Array.from(presetMask(name, n, size)))]));
+process.stdout.write(JSON.stringify({
+  names: NAMES, masks,
+  weights: Array.from(maskedSoftmax(scores, clicked, n)),
+  findings: findings(clicked, n),
+  about: NAMES.map((name) => ABOUT[name](3)),
+}));
+"""
+
+
+def run_js(**given):
+    node = shutil.which("node")
+    if node is None:
+        message = "node is not installed: the explorable's script did not run"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    done = subprocess.run(
+        [node, "--input-type=module", "-e", assets("mask_editor")[0] + SCRIPT],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_script_equals_the_package():
+    n, sizes = 6, [1, 3, 6]
+    g = torch.Generator().manual_seed(0)
+    scores = 4 * torch.randn(n, n, generator=g, dtype=torch.float64)
+    clicked = torch.rand(n, n, generator=g) < 0.5
+    clicked[2] = False
+    answer = run_js(
+        n=n,
+        sizes=sizes,
+        scores=scores.flatten().tolist(),
+        clicked=clicked.flatten().int().tolist(),
+    )
+    assert answer["names"] == list(PRESETS)
+    for i, size in enumerate(sizes):
+        real = torch.arange(n)[None] >= size
+        want = {
+            "causal": causal_mask(n),
+            "padding": (causal_mask(n) & padding_mask(real))[0, 0],
+            "prefix": prefix_mask(n, size),
+            "sliding window": sliding_window_mask(n, size),
+            "no mask": torch.ones(n, n).bool(),
+        }
+        for name, mask in want.items():
+            got = torch.tensor(answer["masks"][name][i]).reshape(n, n)
+            assert torch.equal(got.bool(), mask), (name, size)
+    got = torch.tensor(answer["weights"], dtype=torch.float64).reshape(n, n)
+    want = softmax_or_zero(apply_mask(scores, clicked))
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-12)
+    assert answer["findings"] == {
+        "open": int(clicked.sum()),
+        "future": int(clicked.triu(1).sum()),
+        "empty": int((~clicked).all(1).sum()),
+    }
+    assert all(answer["about"])
+
+
+@pytest.mark.filterwarnings("ignore:Widget.widgets is deprecated")
+def test_the_controls_are_joined_in_the_front_end():
+    box = edit_masks(["a", "b", "c", "d"], torch.randn(3, 4, 4), head=2)
+    presets, size, heads, drawing = box.children
+    assert presets.options == PRESETS
+    assert (size.min, size.max, size.value) == (1, 4, 3)
+    assert (heads.max, heads.value, drawing.head) == (2, 2, 2)
+    links = {
+        (w.source[1], w.target[1])
+        for w in ipw.Widget.widgets.values()
+        if type(w).__name__ == "Link" and drawing in (w.source[0], w.target[0])
+    }
+    assert links == {("index", "preset"), ("value", "size"), ("value", "head")}
+    assert repr(MaskEditor()) == "MaskEditor()"
+
+
+def test_scores_that_do_not_fit_are_an_error():
+    with pytest.raises(ValueError, match=r"scores: .* want \(H, 2, 2\)"):
+        edit_masks(["a", "b"], torch.randn(1, 3, 3))
