@@ -39,7 +39,7 @@ def _along(axis):
 
 REPEAT_MISTAKES = (
     Mistake(
-        "`repeat` lays the heads out a, b, a, b; neighbours share, so they "
+        "the heads are laid out a, b, a, b by `repeat`; neighbours share, so they "
         "must come a, a, b, b (`repeat_interleave`)",
         _tiled,
     ),
