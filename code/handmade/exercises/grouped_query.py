@@ -39,8 +39,8 @@ def _along(axis):
 
 REPEAT_MISTAKES = (
     Mistake(
-        "the heads are laid out a, b, a, b by `repeat`; neighbours share, so they "
-        "must come a, a, b, b (`repeat_interleave`)",
+        "the heads are laid out a, b, a, b by `repeat`; neighbours share, so "
+        "they must come a, a, b, b (`repeat_interleave`)",
         _tiled,
     ),
     Mistake(
