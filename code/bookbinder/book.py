@@ -1,5 +1,6 @@
 """What `_config.yml` and `_toc.yml` say, read once."""
 
+import copy
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,15 +40,22 @@ class Page:
     def has_cells(self) -> bool:
         return bool(self.cells("code"))
 
-    def read(self) -> nbformat.NotebookNode:
-        """Return the page as a notebook without outputs, as myst-nb does."""
+    @cached_property
+    def _parsed(self) -> nbformat.NotebookNode:
         return read_myst_markdown_notebook(
             self.text, config=MdParserConfig(), path=self.source
         )
 
+    def read(self) -> nbformat.NotebookNode:
+        """Return the page as a notebook without outputs, as myst-nb does.
+
+        Every call returns a copy of its own, to be filled in.
+        """
+        return copy.deepcopy(self._parsed)
+
     def cells(self, kind: str) -> list[nbformat.NotebookNode]:
-        """Return the page's "markdown" or "code" cells."""
-        return [cell for cell in self.read().cells if cell.cell_type == kind]
+        """Return the page's "markdown" or "code" cells, to look at."""
+        return [c for c in self._parsed.cells if c.cell_type == kind]
 
     def read_twin(self) -> nbformat.NotebookNode:
         """Raise FileNotFoundError or ValueError if there is none, or half."""
