@@ -140,7 +140,9 @@ class Visit:
         """Work every control by keyboard; name those that change nothing.
 
         A control is put back before the next is tried, as one may hide what
-        another does: with one token kept, no other filter shows.
+        another does: with one token kept, no other filter shows. One that
+        does nothing as the page opens ("Back" at the first step) gets another
+        chance after each of the others was used.
         """
         dead = []
         for area in self.page.query_selector_all(".widget-subarea"):
@@ -151,10 +153,33 @@ class Visit:
             # a control may draw itself anew: find it by its place each time
             for i in range(len(area.query_selector_all(CONTROLS))):
                 found = area.query_selector_all(CONTROLS)
-                if i < len(found) and not self._works(area, found[i]):
-                    name = found[i].evaluate("e => e.outerHTML.slice(0, 160)")
+                if i >= len(found) or self._works(area, found[i]):
+                    continue
+                name = found[i].evaluate("e => e.outerHTML.slice(0, 160)")
+                if not self._wakes(area, i):
                     dead.append(name)
         return dead
+
+    def _wakes(self, area, place: int) -> bool:
+        """Use whatever else there is; tell whether the control then works."""
+        others = f"{CONTROLS}, [tabindex='0']"
+        for k in range(len(area.query_selector_all(others))):
+            other = area.query_selector_all(others)[k]
+            options = other.evaluate("e => e.options ? e.options.length : 0")
+            start = other.evaluate("e => e.selectedIndex ?? 0")
+            for option in range(options or 1):
+                if options:
+                    other.select_option(index=option)
+                else:
+                    other.focus()
+                    self.page.keyboard.press("Space")
+                self.page.wait_for_timeout(100)
+                found = area.query_selector_all(CONTROLS)
+                if place < len(found) and self._works(area, found[place]):
+                    return True
+            if options:
+                other.select_option(index=start)
+        return False
 
     def _works(self, area, control) -> bool:
         before = area.evaluate(SHOWN, DRAWING)
@@ -171,7 +196,7 @@ class Visit:
             " (e.tabIndex >= 0 || e.getAttribute('role') === 'radio')"
         ):
             return False
-        if kind == "slider":
+        if kind in ("slider", "range"):
             return self._slides(area, control, before)
         if kind.startswith("select"):
             return self._selects(area, control, before)
@@ -180,7 +205,7 @@ class Visit:
 
     def _slides(self, area, handle, before: str) -> bool:
         # its place: the value it speaks may be rounded
-        place = "e => getComputedStyle(e.parentElement).transform"
+        place = "e => e.value ?? getComputedStyle(e.parentElement).transform"
         start = handle.evaluate(place)
         for there, back in (
             ("ArrowRight", "ArrowLeft"),
