@@ -1,10 +1,6 @@
 """The explorable on the number of heads tells the package's numbers."""
 
 import base64
-import json
-import os
-import shutil
-import subprocess
 
 import ipywidgets as ipw
 import numpy as np
@@ -12,37 +8,16 @@ import pytest
 import torch
 from handmade.blocks.multi_head import MultiHeadAttention
 from handmade.widgets.attention_patterns import to_levels
-from handmade.widgets.base import assets
 from handmade.widgets.head_count import HeadCount, count_heads
+from script_helpers import run_script
 from torch.utils.flop_counter import FlopCounterMode
 
 SCRIPT = """
-import { readFileSync } from "node:fs";
-const { D, T, counts, maps } = JSON.parse(readFileSync(0, "utf8"));
-process.stdout.write(JSON.stringify(counts.map((H, i) => ({
+return counts.map((H, i) => ({
   numbers: cutNumbers(D, H, T),
   favourites: favourites(bytes(maps[i]), { layer: 1, H, T, query: 3 }),
-}))));
+}));
 """
-
-
-def run_js(**given):
-    node = shutil.which("node")
-    if node is None:
-        message = "node is not installed: the explorable's script did not run"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    done = subprocess.run(
-        [node, "--input-type=module", "-e", assets("head_count")[0] + SCRIPT],
-        input=json.dumps(given),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def weights(H, T=5, layers=2):
@@ -69,7 +44,8 @@ def test_the_script_tells_the_packages_numbers():
     cuts, box = explorable()
     drawing = box.children[-1]
     D, T = 12, 5
-    answers = run_js(D=D, T=T, counts=drawing.counts, maps=drawing.maps)
+    given = {"counts": drawing.counts, "maps": drawing.maps}
+    answers = run_script("head_count", SCRIPT, D=D, T=T, **given)
     for H, answer in zip(drawing.counts, answers, strict=True):
         layer = MultiHeadAttention(D, H, bias=True)
         count = sum(p.numel() for p in layer.parameters())

@@ -4,11 +4,6 @@ The script's masks must be those of ``handmade.blocks.masks`` and its weights
 those of ``handmade.blocks.attention``, a row with nothing to see included.
 """
 
-import json
-import os
-import shutil
-import subprocess
-
 import ipywidgets as ipw
 import pytest
 import torch
@@ -19,40 +14,19 @@ from handmade.blocks.masks import (
     prefix_mask,
     sliding_window_mask,
 )
-from handmade.widgets.base import assets
 from handmade.widgets.mask_editor import PRESETS, MaskEditor, edit_masks
+from script_helpers import run_script
 
 SCRIPT = """
-import { readFileSync } from "node:fs";
-const { n, sizes, scores, clicked } = JSON.parse(readFileSync(0, "utf8"));
 const masks = Object.fromEntries(NAMES.map((name) => [name,
   sizes.map((size) => Array.from(presetMask(name, n, size)))]));
-process.stdout.write(JSON.stringify({
+return {
   names: NAMES, masks,
   weights: Array.from(maskedSoftmax(scores, clicked, n)),
   findings: findings(clicked, n),
   about: NAMES.map((name) => ABOUT[name](3)),
-}));
+};
 """
-
-
-def run_js(**given):
-    node = shutil.which("node")
-    if node is None:
-        message = "node is not installed: the explorable's script did not run"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    done = subprocess.run(
-        [node, "--input-type=module", "-e", assets("mask_editor")[0] + SCRIPT],
-        input=json.dumps(given),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def test_the_script_equals_the_package():
@@ -61,7 +35,9 @@ def test_the_script_equals_the_package():
     scores = 4 * torch.randn(n, n, generator=g, dtype=torch.float64)
     clicked = torch.rand(n, n, generator=g) < 0.5
     clicked[2] = False
-    answer = run_js(
+    answer = run_script(
+        "mask_editor",
+        SCRIPT,
         n=n,
         sizes=sizes,
         scores=scores.flatten().tolist(),

@@ -4,16 +4,12 @@ The drawing's arithmetic is in JavaScript. Node runs the same functions, and
 score(s, t) = <R(s) q, R(t) k> is held to the package's apply_rope.
 """
 
-import json
-import shutil
-import subprocess
-
 import ipywidgets as ipw
 import pytest
 import torch
 from handmade.blocks.rope import apply_rope, rope_angles
-from handmade.widgets.base import assets
 from handmade.widgets.rope_rotator import rope_rotator
+from script_helpers import run_script
 
 
 def vectors(width: int = 8):
@@ -48,23 +44,19 @@ def test_vectors_that_do_not_fit_are_an_error(q, k):
         rope_rotator(torch.zeros(q), torch.zeros(k))
 
 
-@pytest.mark.skipif(not shutil.which("node"), reason="Node.js is missing")
-def test_the_script_computes_rope(tmp_path):
+SCRIPT = """
+const scores = [100, 10000].map((theta) =>
+  at.map(([s, t]) => scoreAt(q, k, s, t, theta)));
+return [scores, speeds(8, 100)];
+"""
+
+
+def test_the_script_computes_rope():
     q, k = vectors()
     places = [(0, 0), (5, 3), (205, 203), (3, 60)]
-    script = tmp_path / "rotator.mjs"
-    script.write_text(
-        assets("rope_rotator")[0]
-        + f"\nconst [q, k] = {json.dumps([q.tolist(), k.tolist()])};"
-        + f"\nconst at = {json.dumps(places)};"
-        + "\nconst scores = [100, 10000].map((theta) =>"
-        + " at.map(([s, t]) => scoreAt(q, k, s, t, theta)));"
-        + "\nconsole.log(JSON.stringify([scores, speeds(8, 100)]));"
+    scores, speeds = run_script(
+        "rope_rotator", SCRIPT, q=q.tolist(), k=k.tolist(), at=places
     )
-    done = subprocess.run(
-        ["node", script], capture_output=True, text=True, check=True
-    )
-    scores, speeds = json.loads(done.stdout)
     want = [100.0 ** (-2 * i / 8) for i in range(4)]
     assert speeds == pytest.approx(want, rel=1e-12)
     for theta, row in zip((100.0, 10000.0), scores, strict=True):

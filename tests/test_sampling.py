@@ -7,15 +7,12 @@ implementations of "the k largest" come apart.
 
 import json
 import math
-import os
-import shutil
-import subprocess
 
 import pytest
 import torch
 from handmade.inference import sampling
 from handmade.widgets import next_token
-from handmade.widgets.base import assets
+from script_helpers import run_script
 from torch.testing import assert_close
 from transformers.generation.logits_process import (
     MinPLogitsWarper,
@@ -267,8 +264,6 @@ SETTINGS = [
     ]
 ]
 SCRIPT = """
-import { readFileSync } from "node:fs";
-const { rows, settings, draws } = JSON.parse(readFileSync(0, "utf8"));
 const answers = rows.map((row) => {
   const data = row.logits ? row : {
     logits: Float64Array.from(floats(row.top)),
@@ -284,30 +279,13 @@ const answers = rows.map((row) => {
 });
 const random = generator(1);
 const seeded = Array.from({ length: 5000 }, random);
-process.stdout.write(JSON.stringify({ answers, seeded }));
+return { answers, seeded };
 """
 
 
 def run_js(rows, settings, draws=()):
-    node = shutil.which("node")
-    if node is None:
-        message = "node is not installed: the explorable's script did not run"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    script, _ = assets("next_token")
-    done = subprocess.run(
-        [node, "--input-type=module", "-e", script + SCRIPT],
-        input=json.dumps(
-            {"rows": rows, "settings": settings, "draws": list(draws)}
-        ),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    given = {"rows": rows, "settings": settings, "draws": list(draws)}
+    return run_script("next_token", SCRIPT, **given)
 
 
 def by_hand(z, s):

@@ -11,24 +11,23 @@ pre-tokenizer but GPT-2's, with or without cutting digits.
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import chain
-from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from handmade.text import hf_json
 from handmade.text.bpe_train import learn_merges
 from handmade.text.pretokenize import byte_alphabet, splitter
+from handmade.text.tokenizer import Tokenizer
 
-CACHED_WORDS = 100_000  # about 20 MB when full
 LONG = 48  # symbols; beyond it the heap is faster than looking again
 
 
-class BPETokenizer:
+class BPETokenizer(Tokenizer):
     """A vocabulary of byte strings and the merges that build them.
 
     `vocab` maps a token, spelled in the byte alphabet, to its id; `merges`
     are pairs of tokens, first learned first; `special_tokens` maps text
-    that is never cut to its id.
+    that is never cut to its id. A byte without a token is dropped, as
+    Hugging Face does (SmolLM2 lacks 21); a trained vocabulary has all 256.
     """
 
     def __init__(
@@ -41,7 +40,7 @@ class BPETokenizer:
     ) -> None:
         self.vocab = dict(vocab)
         self.merges = [(a, b) for a, b in merges]
-        self.special_tokens = dict(special_tokens or {})
+        super().__init__(special_tokens)
         self.split_digits = split_digits
         alphabet = byte_alphabet()
         # a word is a str of chr(id): pairs are then two-letter strings
@@ -66,9 +65,7 @@ class BPETokenizer:
             if not byte_of.keys() >= set(token):
                 raise ValueError(f"vocab: {token!r} is not in byte letters")
             self._bytes[i] = bytes(byte_of[char] for char in token)
-        self._split = splitter(split_digits)
-        self._find_special = hf_json.special_splitter(self.special_tokens)
-        self._cache = hf_json.WordCache(self._encode_word, CACHED_WORDS)
+        self._words = splitter(split_digits)  # the fast path: no method
 
     @classmethod
     def train(
@@ -97,27 +94,7 @@ class BPETokenizer:
             learned.vocab, learned.merges, ids, split_digits=split_digits
         )
 
-    def encode(self, text: str, *, allow_special: bool = True) -> list[int]:
-        """Return the ids of a text; special tokens in it become one id.
-
-        With `allow_special=False` they are text like any other, which is
-        what text from a stranger should be. Raises ValueError for a lone
-        surrogate. A byte the vocabulary lacks is dropped, as Hugging Face
-        does (SmolLM2 lacks eight); a trained vocabulary lacks none.
-        """
-        hf_json.check_text(text)
-        ids_of, find = self._cache.__getitem__, self._find_special
-        if not allow_special or find is None or not find.search(text):
-            return list(chain.from_iterable(map(ids_of, self._split(text))))
-        ids: list[int] = []
-        for i, part in enumerate(find.split(text)):
-            if i % 2:
-                ids.append(self.special_tokens[part])
-            else:
-                ids.extend(chain.from_iterable(map(ids_of, self._split(part))))
-        return ids
-
-    def _encode_word(self, word: str) -> list[int]:
+    def _word_ids(self, word: str) -> list[int]:
         symbols = word.encode().decode("latin-1").translate(self._spell)
         if len(symbols) > LONG:
             return self._merge_long(symbols)
@@ -183,43 +160,20 @@ class BPETokenizer:
         """Return the bytes one id stands for."""
         return self._bytes[token_id]
 
-    def save(self, path: str | Path) -> Path:
-        """Write a tokenizer.json that `tokenizers` reads too."""
+    def describe(self) -> dict:
         level = {"add_prefix_space": False, "trim_offsets": True}
         level = {"type": "ByteLevel", **level, "use_regex": True}
         digits = {"type": "Digits", "individual_digits": True}
         both = {"type": "Sequence", "pretokenizers": [digits, level]}
         model = {"type": "BPE", "vocab": self.vocab, "merges": self.merges}
-        return hf_json.save(
-            path,
-            {
-                "version": "1.0",
-                "added_tokens": hf_json.added_tokens(self.special_tokens),
-                "pre_tokenizer": both if self.split_digits else level,
-                "decoder": level,
-                "model": model,
-            },
-        )
+        return {
+            "pre_tokenizer": both if self.split_digits else level,
+            "decoder": level,
+            "model": model,
+        }
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a tokenizer.json; a broken one is a ValueError naming it."""
-        described = hf_json.load(path)
-        try:
-            return cls._from_description(described)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}: {error}") from error
-
-    @classmethod
-    def from_hf(cls, tokenizer: Any) -> Self:
-        """Take over a Hugging Face byte-level BPE: identical ids.
-
-        Raises ValueError where it does something this class does not.
-        """
-        return cls._from_description(hf_json.description(tokenizer))
-
-    @classmethod
-    def _from_description(cls, described: dict) -> Self:
+    def from_description(cls, described: dict) -> Self:
         model, need = described["model"], hf_json.require
         need(model.get("type"), ("BPE",), "model")
         need(described.get("normalizer"), (None,), "normalizer")

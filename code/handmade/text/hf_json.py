@@ -96,23 +96,3 @@ def check_text(text: Any) -> None:
             f"text: holds the lone surrogate U+{ord(text[error.start]):04X} "
             f"at index {error.start}, which no UTF-8 can spell"
         ) from None
-
-
-class WordCache(dict):
-    """word -> ids, computed at the first look-up; emptied when full.
-
-    English is so repetitive that nine words in ten are found here. Long
-    words are rare and large, so they are not kept.
-    """
-
-    def __init__(self, compute, size: int, longest: int = 64) -> None:
-        super().__init__()
-        self.compute, self.size, self.longest = compute, size, longest
-
-    def __missing__(self, word: str) -> tuple[int, ...]:
-        ids = tuple(self.compute(word))
-        if len(word) <= self.longest:
-            if len(self) >= self.size:
-                self.clear()
-            self[word] = ids
-        return ids

@@ -11,19 +11,17 @@ normaliser of SentencePiece files, and offsets.
 import math
 import re
 from collections.abc import Iterable, Sequence
-from itertools import chain
-from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from handmade.text import hf_json
+from handmade.text.tokenizer import Tokenizer
 from handmade.text.unigram_train import learn_pieces
 
-CACHED_WORDS = 100_000
 UNKNOWN_PENALTY = 10.0  # an unknown character, below the worst piece
 SPACE = "▁"  # U+2581, stands for a space
 
 
-class UnigramTokenizer:
+class UnigramTokenizer(Tokenizer):
     """Pieces with log-probabilities; the best cut is found by Viterbi.
 
     `pieces` are (text, log-probability) in the order of their ids;
@@ -46,15 +44,13 @@ class UnigramTokenizer:
                 f"unknown_id: got {unknown_id!r}, want the id of a piece"
             )
         self.pieces = [(text, float(score)) for text, score in pieces]
-        self.special_tokens = dict(special_tokens or {})
+        super().__init__(special_tokens)
         self.unknown_id, self.prepend = unknown_id, prepend
         self.byte_fallback = byte_fallback
         self.ids = {text: i for i, (text, _) in enumerate(self.pieces)}
         self._scores = dict(self.pieces)
         self._longest = max(map(len, self.ids))
         self._unknown_score = min(self._scores.values()) - UNKNOWN_PENALTY
-        self._find_special = hf_json.special_splitter(self.special_tokens)
-        self._cache = hf_json.WordCache(self._encode_word, CACHED_WORDS)
 
     @classmethod
     def train(
@@ -81,21 +77,8 @@ class UnigramTokenizer:
         special = {token: i for i, token in enumerate(first)}
         return cls(pieces, special, unknown_id=len(first) - 1)
 
-    def encode(self, text: str) -> list[int]:
-        """Return the ids of the best cut. ValueError for a lone surrogate."""
-        hf_json.check_text(text)
-        parts = [text]
-        if self._find_special:
-            parts = self._find_special.split(text)
-        ids: list[int] = []
-        for i, part in enumerate(parts):
-            if i % 2:
-                ids.append(self.special_tokens[part])
-            else:
-                words = split_words(part, self.prepend)
-                found = map(self._cache.__getitem__, words)
-                ids.extend(chain.from_iterable(found))
-        return ids
+    def _words(self, text: str) -> list[str]:
+        return split_words(text, self.prepend)
 
     def cut(self, word: str) -> list[str]:
         """Return the pieces of a word's best cut; unknown runs are joined.
@@ -133,7 +116,7 @@ class UnigramTokenizer:
         """Return the log-probability of a cut; unknown pieces pay."""
         return sum(self._scores.get(p, self._unknown_score) for p in pieces)
 
-    def _encode_word(self, word: str) -> list[int]:
+    def _word_ids(self, word: str) -> list[int]:
         ids: list[int] = []
         for piece in self.cut(word):
             spelled = [self.ids.get(f"<0x{b:02X}>") for b in piece.encode()]
@@ -161,8 +144,7 @@ class UnigramTokenizer:
             out.append(text.removeprefix(" ") if first else text)
         return "".join(out)
 
-    def save(self, path: str | Path) -> Path:
-        """Write a tokenizer.json that `tokenizers` reads too."""
+    def describe(self) -> dict:
         scheme = "always" if self.prepend else "never"
         space = {"type": "Metaspace", "replacement": SPACE}
         space |= {"prepend_scheme": scheme, "split": True}
@@ -172,34 +154,10 @@ class UnigramTokenizer:
             "vocab": self.pieces,
             "byte_fallback": self.byte_fallback,
         }
-        described = {
-            "version": "1.0",
-            "added_tokens": hf_json.added_tokens(self.special_tokens),
-            "pre_tokenizer": space,
-            "decoder": space,
-            "model": model,
-        }
-        return hf_json.save(path, described)
+        return {"pre_tokenizer": space, "decoder": space, "model": model}
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a tokenizer.json; a broken one is a ValueError naming it."""
-        described = hf_json.load(path)
-        try:
-            return cls._from_description(described)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}: {error}") from error
-
-    @classmethod
-    def from_hf(cls, tokenizer: Any) -> Self:
-        """Take over a Hugging Face Unigram with ▁ for spaces.
-
-        Raises ValueError where it does something this class does not.
-        """
-        return cls._from_description(hf_json.description(tokenizer))
-
-    @classmethod
-    def _from_description(cls, described: dict) -> Self:
+    def from_description(cls, described: dict) -> Self:
         model, need = described["model"], hf_json.require
         need(model.get("type"), ("Unigram",), "model")
         need(described.get("normalizer"), (None,), "normalizer")

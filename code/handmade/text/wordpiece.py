@@ -10,14 +10,12 @@ sentences, truncation and padding.
 """
 
 from collections.abc import Iterable
-from itertools import chain
-from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from handmade.text import hf_json
 from handmade.text.normalize import bert_normalize, bert_words
+from handmade.text.tokenizer import Tokenizer
 
-CACHED_WORDS = 100_000
 NORMALIZER = {
     "type": "BertNormalizer",
     "clean_text": True,
@@ -41,7 +39,7 @@ CLEANUP = (
 )
 
 
-class WordPieceTokenizer:
+class WordPieceTokenizer(Tokenizer):
     """A vocabulary of pieces, as an uncased BERT uses it.
 
     `vocab` maps pieces to ids; `special_tokens` maps text that is never cut
@@ -61,34 +59,35 @@ class WordPieceTokenizer:
             if token not in vocab:
                 raise ValueError(f"vocab: lacks {token!r}")
         self.vocab = dict(vocab)
-        self.special_tokens = dict(special_tokens)
+        super().__init__(special_tokens)
         self.unknown, self.prefix = unknown, prefix
         self.longest_word = longest_word
         self.tokens = {i: token for token, i in self.vocab.items()}
         self.tokens |= {i: t for t, i in self.special_tokens.items()}
         self._longest_piece = max(map(len, vocab))
-        self._find_special = hf_json.special_splitter(self.special_tokens)
-        self._cache = hf_json.WordCache(self.cut, CACHED_WORDS)
 
-    def encode(self, text: str, *, add_special: bool = True) -> list[int]:
+    def encode(
+        self,
+        text: str,
+        *,
+        allow_special: bool = True,
+        add_special: bool = True,
+    ) -> list[int]:
         """Return [CLS], the ids of the text, [SEP].
 
-        Special tokens written in the text become one id. Raises ValueError
-        for a lone surrogate.
+        Special tokens written in the text become one id unless
+        `allow_special=False`. Raises ValueError for a lone surrogate.
         """
-        hf_json.check_text(text)
-        parts = self._find_special.split(text) if self._find_special else text
-        ids: list[int] = []
-        for i, part in enumerate([text] if parts is text else parts):
-            if i % 2:
-                ids.append(self.special_tokens[part])
-            else:
-                words = bert_words(bert_normalize(part))
-                pieces = map(self._cache.__getitem__, words)
-                ids.extend(chain.from_iterable(pieces))
+        ids = super().encode(text, allow_special=allow_special)
         if add_special:
             return [self.vocab["[CLS]"], *ids, self.vocab["[SEP]"]]
         return ids
+
+    def _words(self, text: str) -> list[str]:
+        return bert_words(bert_normalize(text))
+
+    def _word_ids(self, word: str) -> list[int]:
+        return self.cut(word)
 
     def cut(self, word: str) -> list[int]:
         """Return the ids of one word: longest piece first, left to right."""
@@ -132,8 +131,7 @@ class WordPieceTokenizer:
             out.append(token)
         return "".join(out)
 
-    def save(self, path: str | Path) -> Path:
-        """Write a tokenizer.json that `tokenizers` reads too."""
+    def describe(self) -> dict:
         one = [
             {"SpecialToken": {"id": "[CLS]", "type_id": 0}},
             {"Sequence": {"id": "A", "type_id": 0}},
@@ -152,9 +150,7 @@ class WordPieceTokenizer:
             "max_input_chars_per_word": self.longest_word,
             "vocab": self.vocab,
         }
-        described = {
-            "version": "1.0",
-            "added_tokens": hf_json.added_tokens(self.special_tokens),
+        return {
             "normalizer": NORMALIZER,
             "pre_tokenizer": {"type": "BertPreTokenizer"},
             "post_processor": {
@@ -169,28 +165,9 @@ class WordPieceTokenizer:
             },
             "model": model,
         }
-        return hf_json.save(path, described)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a tokenizer.json; a broken one is a ValueError naming it."""
-        described = hf_json.load(path)
-        try:
-            return cls._from_description(described)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}: {error}") from error
-
-    @classmethod
-    def from_hf(cls, tokenizer: Any) -> Self:
-        """Take over a Hugging Face WordPiece tokenizer of an uncased BERT.
-
-        Raises ValueError where it does something this class does not.
-        Truncation and padding are not taken over: nothing is cut here.
-        """
-        return cls._from_description(hf_json.description(tokenizer))
-
-    @classmethod
-    def _from_description(cls, described: dict) -> Self:
+    def from_description(cls, described: dict) -> Self:
         model, need = described["model"], hf_json.require
         need(model.get("type"), ("WordPiece",), "model")
         normalizer = dict(described.get("normalizer") or {})
