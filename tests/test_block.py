@@ -2,12 +2,15 @@
 
 import pytest
 import torch
+from gradient_helpers import assert_equal_with_gradients
 from handmade.blocks.block import Block
 from handmade.blocks.feedforward import FeedForward, SwiGLU
 from handmade.blocks.multi_head import MultiHeadAttention
 from handmade.blocks.norms import LayerNorm, RMSNorm
 from torch import nn
 from torch.nn import functional as F
+
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 
 class Times(nn.Module):
@@ -38,7 +41,8 @@ def test_only_attention_sees_mask_rope_and_cache():
     assert parts["ffn"].seen == parts["attn_norm"].seen == {}
 
 
-def test_equals_transformers():
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_equals_transformers(dtype):
     from handmade.blocks.rope import rope_angles
     from handmade.weights import random_reference
     from transformers import LlamaConfig
@@ -50,32 +54,43 @@ def test_equals_transformers():
         num_attention_heads=6,
         num_key_value_heads=2,
         head_dim=4,
-        attn_implementation="eager",
+        attn_implementation="sdpa",  # eager takes its softmax in float32
     )
     theirs = random_reference(lambda c: LlamaDecoderLayer(c, 0), config)
+    theirs.to(dtype)
     ours = Block(
         attn_norm=RMSNorm(12, config.rms_norm_eps),
         attn=MultiHeadAttention(12, 6, n_kv_heads=2, d_head=4),
         ffn_norm=RMSNorm(12, config.rms_norm_eps),
         ffn=SwiGLU(12, 20),
-    )
+    ).to(dtype)
     names = {
         "input_layernorm": "attn_norm",
         "self_attn": "attn",
         "post_attention_layernorm": "ffn_norm",
         "mlp": "ffn",
     }
-    ours.load_state_dict(
-        {
-            ".".join([names[n.split(".")[0]], *n.split(".")[1:]]): x
-            for n, x in theirs.state_dict().items()
-        }
-    )
-    x, rope = torch.randn(3, 5, 12), rope_angles(torch.arange(5)[None], 4)
+
+    def named(name):
+        first, rest = name.split(".", 1)
+        return f"{names[first]}.{rest}"
+
+    ours.load_state_dict({named(n): x for n, x in theirs.state_dict().items()})
+    x = torch.randn(3, 5, 12, dtype=dtype)
+    rope = [a.to(dtype) for a in rope_angles(torch.arange(5)[None], 4)]
     mask = torch.ones(5, 5, dtype=torch.bool).tril()
-    added = torch.zeros(5, 5).masked_fill(~mask, -torch.inf)[None, None]
-    want = theirs(x, attention_mask=added, position_embeddings=rope)
-    torch.testing.assert_close(ours(x, mask=mask, rope=rope), want)
+    added = torch.zeros(5, 5, dtype=dtype).masked_fill(~mask, -torch.inf)
+    added = added[None, None]
+    assert_equal_with_gradients(
+        lambda x: ours(x, mask=mask, rope=rope),
+        lambda x: theirs(x, attention_mask=added, position_embeddings=rope),
+        [x],
+        [
+            (ours.get_parameter(named(n)), p)
+            for n, p in theirs.named_parameters()
+        ],
+        rtol=TOLERANCE[dtype],
+    )
 
 
 # -- placement
@@ -143,16 +158,27 @@ def test_equals_pytorchs_encoder_layer(placement, activation):
         a.load_state_dict({"weight": weight, "bias": bias})
 
     x = torch.randn(2, 5, D, dtype=torch.float64)
-    xs = [x.clone().requires_grad_() for _ in range(2)]
     mask = torch.ones(5, 5, dtype=torch.bool).tril()
-    got, want = ours(xs[0], mask=mask), theirs(xs[1], src_mask=~mask)
-    close = {"rtol": 1e-10, "atol": 1e-10}
-    torch.testing.assert_close(got, want, **close)
-    got.pow(2).sum().backward()
-    want.pow(2).sum().backward()
-    torch.testing.assert_close(xs[0].grad, xs[1].grad, **close)
-    for a, b in pairs.items():
-        torch.testing.assert_close(a.weight.grad, b.weight.grad, **close)
+    found = [(a.weight, b.weight) for a, b in pairs.items()]
+    found += [(a.bias, b.bias) for a, b in pairs.items()]
+
+    def in_proj(name):
+        return getattr(attn, f"in_proj_{name}")
+
+    for i, a in enumerate(projections):
+        found.append(
+            (a.weight, lambda i=i: in_proj("weight").grad.chunk(3)[i])
+        )
+        if a is not ours.attn.k_proj:  # its bias moves all scores of a row
+            found.append(
+                (a.bias, lambda i=i: in_proj("bias").grad.chunk(3)[i])
+            )
+    assert_equal_with_gradients(
+        lambda x: ours(x, mask=mask),
+        lambda x: theirs(x, src_mask=~mask),
+        [x],
+        found,
+    )
 
 
 def silence(block):

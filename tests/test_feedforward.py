@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from gradient_helpers import assert_equal_with_gradients, same_names
 from handmade.blocks.feedforward import FeedForward, SwiGLU, gelu, gelu_tanh
 from handmade.weights import random_reference
 from torch.nn import functional as F
+
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -19,11 +22,12 @@ def test_equals_transformers(bias, dtype):
         num_attention_heads=4,
         mlp_bias=bias,
     )
-    theirs = LlamaMLP(config).to(dtype)
+    theirs = random_reference(LlamaMLP, config).to(dtype)
     ours = SwiGLU(8, 14, bias=bias).to(dtype)
     ours.load_state_dict(theirs.state_dict())
-    x = torch.randn(2, 5, 8, dtype=dtype)
-    torch.testing.assert_close(ours(x), theirs(x))
+    x, rtol = torch.randn(2, 5, 8, dtype=dtype), TOLERANCE[dtype]
+    pairs = same_names(ours, theirs)
+    assert_equal_with_gradients(ours, theirs, [x], pairs, rtol)
 
 
 def test_by_hand():
@@ -32,12 +36,6 @@ def test_by_hand():
     for linear, weight in zip(ffn.children(), (1.0, 2.0, 3.0), strict=True):
         torch.nn.init.constant_(linear.weight, weight)
     assert ffn(torch.ones(1)).item() == pytest.approx(6 * 0.731059, rel=1e-5)
-
-
-def gradients(module, x, names):
-    x = x.clone().requires_grad_()
-    module(x).pow(2).sum().backward()
-    return [x.grad, *(module.get_parameter(name).grad for name in names)]
 
 
 def test_gpt2s_layer_and_its_gradients():
@@ -55,12 +53,13 @@ def test_gpt2s_layer_and_its_gradients():
             a.weight.copy_(b.weight.T)  # GPT-2 stores (in, out)
             a.bias.copy_(b.bias)
     x = torch.randn(2, 5, 6, dtype=torch.float64)
-    close = {"rtol": 1e-10, "atol": 1e-10}
-    torch.testing.assert_close(ours(x), theirs(x), **close)
-    ours_grad = gradients(ours, x, ["up_proj.weight", "down_proj.bias"])
-    their_grad = gradients(theirs, x, ["c_fc.weight", "c_proj.bias"])
-    their_grad[1] = their_grad[1].T
-    torch.testing.assert_close(ours_grad, their_grad, **close)
+    pairs = [
+        (ours.up_proj.weight, lambda: theirs.c_fc.weight.grad.T),
+        (ours.up_proj.bias, theirs.c_fc.bias),
+        (ours.down_proj.weight, lambda: theirs.c_proj.weight.grad.T),
+        (ours.down_proj.bias, theirs.c_proj.bias),
+    ]
+    assert_equal_with_gradients(ours, theirs, [x], pairs)
 
 
 def test_berts_layer():

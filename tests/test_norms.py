@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from gradient_helpers import assert_equal_with_gradients
 from handmade.blocks.norms import BatchNorm, LayerNorm, RMSNorm
 from torch.nn import functional as F
 
@@ -61,18 +62,9 @@ def copied(ours, theirs):
     return ours, theirs
 
 
-def assert_equal_with_gradients(ours, theirs, x):
-    xs = [x.clone().requires_grad_() for _ in range(2)]
-    got, want = ours(xs[0]), theirs(xs[1])
-    torch.testing.assert_close(got, want, **EXACT)
-    got.pow(3).sum().backward()
-    want.pow(3).sum().backward()
-    pairs = [(xs[0].grad, xs[1].grad)]
-    pairs += [(getattr(ours, n).grad, p.grad)
-              for n, p in theirs.named_parameters()]  # fmt: skip
-    for a, b in pairs:
-        scale = b.abs().max().item()
-        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12 * scale)
+def assert_equal(ours, theirs, x):
+    pairs = [(ours.get_parameter(n), p) for n, p in theirs.named_parameters()]
+    assert_equal_with_gradients(ours, theirs, [x], pairs)
 
 
 @pytest.mark.parametrize("shape", [(6,), (3, 6), (2, 5, 6)])
@@ -80,7 +72,7 @@ def assert_equal_with_gradients(ours, theirs, x):
 def test_layer_norm_equals_pytorch(shape, size):
     ours, theirs = copied(LayerNorm(6), torch.nn.LayerNorm(6).double())
     x = torch.randn(*shape, dtype=torch.float64) * size + size
-    assert_equal_with_gradients(ours, theirs, x)
+    assert_equal(ours, theirs, x)
 
 
 def test_batch_norm_equals_pytorch_in_training_and_after():
@@ -88,11 +80,11 @@ def test_batch_norm_equals_pytorch_in_training_and_after():
     ours, theirs = copied(BatchNorm(6, momentum=0.3), reference)
     for _ in range(3):
         x = torch.randn(10, 6, dtype=torch.float64) * 3 + 1
-        assert_equal_with_gradients(ours, theirs, x)
+        assert_equal(ours, theirs, x)
     for name in ("running_mean", "running_var"):
         a, b = getattr(ours, name), getattr(theirs, name)
         torch.testing.assert_close(a, b, **EXACT)
-    assert_equal_with_gradients(ours.eval(), theirs.eval(), x)
+    assert_equal(ours.eval(), theirs.eval(), x)
 
 
 def test_batch_norm_takes_every_axis_but_the_last():
@@ -127,7 +119,7 @@ def test_rms_norm_equals_hugging_face_in_float64():
     torch.nn.init.normal_(theirs.weight)
     ours = RMSNorm(6).double()
     ours.load_state_dict(theirs.state_dict())
-    assert_equal_with_gradients(ours, theirs, torch.randn(3, 6).double())
+    assert_equal(ours, theirs, torch.randn(3, 6).double())
 
 
 @pytest.mark.parametrize("kind", [LayerNorm, BatchNorm])
