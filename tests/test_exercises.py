@@ -17,7 +17,8 @@ from handmade.exercises import (
     exercises_of,
     lookup,
 )
-from handmade.exercises.core import Raised, _call, difference, examine
+from handmade.exercises.compare import Raised, difference
+from handmade.exercises.core import _call, describe, examine
 
 EXERCISES = [exercise for page in PAGES for exercise in exercises_of(page)]
 MISTAKES = [
@@ -208,6 +209,54 @@ def test_a_mistake_is_not_named_on_a_hunch():
     assert "your output is what you get when" not in said
 
 
+def yes_no(label, number):
+    return Case(label, lambda: (number,))
+
+
+ODD = Exercise(
+    name="odd",
+    reference=lambda n: n % 2 == 1,
+    cases=(yes_no("one", 1), yes_no("two", 2), yes_no("three", 3)),
+    mistakes=(
+        Mistake("nothing is odd", lambda n: False),
+        Mistake("all but one is even", lambda n: n == 1),
+    ),
+)
+
+
+def test_an_answer_that_never_changes_is_told_so():
+    said = examine(ODD, lambda n: False).message
+    assert said.startswith("your function says False in all 3 cases, and 2")
+    assert "One way to get there: nothing is odd." in said
+    said = examine(ODD, lambda n: n == 1).message
+    assert said == "your output is what you get when all but one is even."
+    # no known mistake: only the case is told
+    assert "in the case “two”" in examine(ODD, lambda n: True).message
+
+
+def test_a_mistake_that_explains_a_part_says_which_part():
+    exercise = Exercise(
+        name="double",
+        reference=lambda x: 2 * x,
+        cases=tuple(yes_no(f"x = {x}", x) for x in (0, 1, 5)),
+        mistakes=(
+            Mistake("only 5 is off", lambda x: 11 if x == 5 else 2 * x),
+        ),
+    )
+    answers = {0: 7, 1: 2, 5: 11}
+    said = examine(exercise, answers.get).message
+    assert said.startswith("in 1 of the 2 wrong cases your output is what")
+    assert "Besides, in the case “x = 0”" in said
+
+
+def test_arguments_are_described_in_words():
+    def named():
+        pass
+
+    case = Case("", lambda: ([named, lambda: 1], torch.nn.ReLU(), 3))
+    assert describe(case) == "[named, a function], ReLU, 3"
+
+
 def test_an_unknown_name_lists_close_ones():
     with pytest.raises(ValueError, match="scaled-dot-product"):
         check("scaled-dot-produkt", reference)
@@ -241,6 +290,10 @@ def test_the_best_of_several_mistakes_is_named():
         (1.0, 2.0, "it returns 1, want 2"),
         ([1, 2], [1, 3], "item 1 is off"),
         ([1, 2], [1], "2 items, want 1"),
+        ([1], [1, 2], "1 item, want 2"),
+        (torch.eye(2).max(0), tuple(torch.eye(2).max(0)), None),
+        (1, "1", "an int, want a str"),
+        (1, True, "an int, want a bool"),
         ((1,), [1], "a tuple, want a list"),
         ({"a": 1}, {"b": 1}, "keys"),
         ({"a": 1}, {"a": 1}, None),

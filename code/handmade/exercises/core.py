@@ -7,7 +7,6 @@ answer on the cases where it differs from the reference, so a guess is never
 passed off as a finding. Left out: timing, style, and any look at the source.
 """
 
-import math
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,13 +14,7 @@ from typing import Any
 
 import torch
 
-# largest difference allowed, relative to the largest number wanted
-TOLERANCES = {
-    torch.float64: 1e-10,
-    torch.float32: 1e-4,
-    torch.float16: 1e-2,
-    torch.bfloat16: 3e-2,
-}
+from handmade.exercises.compare import Raised, broken, difference
 
 
 class ExerciseError(AssertionError):
@@ -76,15 +69,6 @@ class Finding:
     mistake: Mistake | None = None
 
 
-@dataclass(frozen=True)
-class Raised:
-    """In place of an output: the function raised."""
-
-    error: type
-    text: str
-    line: str = field(default="", compare=False)  # of the function's source
-
-
 def examine(exercise: Exercise, fn: Callable) -> Finding | None:
     """Judge an answer; None if it is right in every case."""
     wants = [_call(exercise.reference, case) for case in exercise.cases]
@@ -125,7 +109,15 @@ def examine(exercise: Exercise, fn: Callable) -> Finding | None:
     elif raised:
         message = f"{problem(raised[0])}\n  Elsewhere {message}"
     elif rest:
-        message += f"\n  Besides, {problem(rest[0])}"
+        some = f"in {len(explained)} of the {len(wrong)} wrong cases "
+        message = f"{some}{message}\n  Besides, {problem(rest[0])}"
+    elif all(got is gots[0] and isinstance(got, bool) for got in gots):
+        # any constant answer looks like any other: only say what is known
+        message = (
+            f"your function says {gots[0]} in all {len(gots)} cases, and "
+            f"{len(wrong)} of them want {not gots[0]}. One way to get there: "
+            f"{mistake.says}."
+        )
     return Finding(message, mistake)
 
 
@@ -147,7 +139,7 @@ def _name_mistake(
                 values.add(i)
             if same:
                 hits.add(i)
-            elif not _broken(gots[i]):
+            elif not broken(gots[i]):
                 hits.clear()
                 break
             # an answer that raised or holds nan may have a second fault on
@@ -189,98 +181,6 @@ def _raised(error: Exception) -> Raised:
     return Raised(type(error), text.splitlines()[0], line)
 
 
-def _broken(output: Any) -> bool:
-    """True for an output that raised or holds nan."""
-    if isinstance(output, tuple | list):
-        return any(_broken(item) for item in output)
-    if isinstance(output, torch.Tensor):
-        return output.is_floating_point() and bool(output.isnan().any())
-    if isinstance(output, float):
-        return math.isnan(output)
-    return isinstance(output, Raised)
-
-
-def difference(got: Any, want: Any) -> str | None:
-    """Say how two outputs differ ("it …"), or None where they agree.
-
-    Tensors: type, shape, dtype, then values, to ``TOLERANCES`` relative to
-    the largest number wanted; infinities and nan must sit in the same
-    places. Lists, tuples and dicts: item by item. Everything else: ==.
-    """
-    if isinstance(got, Raised):
-        same = isinstance(want, Raised) and got.error is want.error
-        return None if same else f"it raises {got.text}{got.line}."
-    if got is None and want is not None:
-        return "it returns None: is a `return` missing?"
-    if isinstance(want, torch.Tensor):
-        return _tensor_difference(got, want)
-    if isinstance(want, float) and isinstance(got, float):
-        same = math.isclose(got, want, rel_tol=1e-6, abs_tol=1e-9)
-        same = same or (math.isnan(got) and math.isnan(want))
-        return None if same else f"it returns {_both(got, want, 6)}."
-    if isinstance(want, Raised):
-        return f"it returns a result, want a {want.error.__name__}."
-    if type(got) is not type(want):
-        return (
-            f"it returns a {type(got).__name__}, want a {type(want).__name__}."
-        )
-    if isinstance(want, dict):
-        if got.keys() != want.keys():
-            return f"it returns keys {list(got)}, want {list(want)}."
-        got, want = [got[key] for key in want], list(want.values())
-    if isinstance(want, tuple | list):
-        if len(got) != len(want):
-            return f"it returns {len(got)} items, want {len(want)}."
-        for i, (a, b) in enumerate(zip(got, want, strict=True)):
-            if (problem := difference(a, b)) is not None:
-                return f"item {i} is off: {problem}"
-        return None
-    return None if got == want else f"it returns {got!r}, want {want!r}."
-
-
-def _tensor_difference(got: Any, want: torch.Tensor) -> str | None:
-    if not isinstance(got, torch.Tensor):
-        return f"it returns a {type(got).__name__}, want a tensor."
-    if got.shape != want.shape:
-        return (
-            f"it returns shape {tuple(got.shape)}, want {tuple(want.shape)}."
-        )
-    if got.dtype != want.dtype:
-        return f"it returns dtype {got.dtype}, want {want.dtype}."
-    got, want = got.detach(), want.detach()
-    if not want.is_floating_point():
-        off = got != want
-        gap = off.double()
-    else:
-        tolerance = TOLERANCES.get(want.dtype, 1e-4)
-        got, want = got.double(), want.double()
-        finite = want[want.isfinite()]
-        scale = finite.abs().max().item() if finite.numel() else 0.0
-        same = (got == want) | (got.isnan() & want.isnan())
-        gap = torch.where(same, 0.0, (got - want).abs())
-        gap = gap.nan_to_num(nan=math.inf, posinf=math.inf)
-        off = gap > tolerance * (scale or 1.0)
-    if not off.any():
-        return None
-    if off.ndim == 0:
-        return f"it returns {_both(got.item(), want.item())}."
-    where = tuple(int(i) for i in torch.unravel_index(gap.argmax(), gap.shape))
-    largest = f"{gap.max():.1e}" if gap.isfinite().all() else "not finite"
-    return (
-        f"{int(off.sum())} of {off.numel()} numbers are off; the largest "
-        f"difference, {largest}, is at index {list(where)}: "
-        f"got {_both(got[where].item(), want[where].item())}."
-    )
-
-
-def _both(got: float, want: float, digits: int = 3) -> str:
-    """Both numbers, in as many digits as it takes to tell them apart."""
-    shown = [f"{x:.{digits}g}" for x in (got, want)]
-    if shown[0] == shown[1] and digits < 17:
-        return _both(got, want, digits + 1)
-    return f"{shown[0]}, want {shown[1]}"
-
-
 def describe(case: Case) -> str:
     """The arguments of a case in words: shapes and dtypes."""
     words = []
@@ -292,7 +192,15 @@ def describe(case: Case) -> str:
             how = "" if value.is_contiguous() else " not contiguous"
             words.append(f"{key}{dtype} {tuple(value.shape)}{how}")
         elif callable(value):
-            words.append(key + getattr(value, "__name__", "a function"))
+            words.append(key + _function_name(value))
+        elif isinstance(value, list) and value and all(map(callable, value)):
+            names = ", ".join(map(_function_name, value))
+            words.append(f"{key}[{names}]")
         else:
             words.append(key + repr(value))
     return ", ".join(words)
+
+
+def _function_name(value: Callable) -> str:
+    name = getattr(value, "__name__", type(value).__name__)
+    return "a function" if name == "<lambda>" else name
