@@ -1,0 +1,117 @@
+"""Explorable: how a softmax saturates, and which queries still learn.
+
+N queries · S keys · K head width · W widths
+
+The cell gives queries, keys and the gradient at the weights; what travels is
+the dot products over the first 1, 2, 4, … entries. The drawing divides them,
+takes the softmax and goes back (``softmax_saturation.js``). ``saturation`` is
+the same in PyTorch: a page asserts with it what a reader is told to see.
+"""
+
+import ipywidgets as ipw
+import torch
+import traitlets
+
+from handmade.widgets.base import Explorable, assets, pack_float32
+
+
+class SoftmaxSaturation(Explorable):
+    """The drawing; ``explore_saturation`` adds the sliders."""
+
+    _esm, _css = assets("softmax_saturation")
+    widths = traitlets.List().tag(sync=True)  # 1, 2, 4, …
+    n_keys = traitlets.Int().tag(sync=True)
+    dots = traitlets.Unicode().tag(sync=True)  # float32 (W, N, S)
+    turned_keys = traitlets.Unicode().tag(sync=True)  # float32 (W, S, S)
+    upstream = traitlets.Unicode().tag(sync=True)  # float32 (N, S)
+    width = traitlets.Int(0).tag(sync=True)  # into widths
+    power = traitlets.Float(0.5).tag(sync=True)  # the divisor is K^power
+    query = traitlets.Int(0).tag(sync=True)
+
+
+def saturation(
+    q_NK: torch.Tensor,
+    k_SK: torch.Tensor,
+    upstream_NS: torch.Tensor,
+    *,
+    width: int,
+    power: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Compute what the drawing shows at one place of its sliders.
+
+    w = softmax(q k^T / width^power) over the first `width` entries, and the
+    norms of the gradient at each query's scores and at the query
+    (N, K), (S, K), (N, S) -> (N, S), (N,), (N,)
+    """
+    q, k, divisor = q_NK[:, :width], k_SK[:, :width], width**power
+    weights = (q @ k.T / divisor).softmax(-1)
+    # each g_j less the weighted mean of all, as a sum of differences: where
+    # one weight is all but 1, g_j less that mean would be rounding
+    ahead = upstream_NS[:, :, None] - upstream_NS[:, None]
+    at_scores = weights * (ahead * weights[:, None]).sum(-1)
+    at_query = at_scores @ k / divisor
+    return weights, at_scores.norm(dim=-1), at_query.norm(dim=-1)
+
+
+def explore_saturation(
+    q_NK: torch.Tensor,
+    k_SK: torch.Tensor,
+    upstream_NS: torch.Tensor,
+    *,
+    width: int,
+    power: float = 0.5,
+    query: int = 0,
+) -> ipw.VBox:
+    """The drawing with its sliders, joined in the front end.
+
+    It opens at the head width `width`, a power of two up to K. Raises
+    ValueError where shapes or the width do not fit.
+    """
+    N, S = len(q_NK), len(k_SK)
+    if q_NK.shape[1:] != k_SK.shape[1:] or upstream_NS.shape != (N, S):
+        raise ValueError(
+            f"q, k, upstream: got shapes {tuple(q_NK.shape)}, "
+            f"{tuple(k_SK.shape)} and {tuple(upstream_NS.shape)}, want "
+            "(N, K), (S, K) and (N, S)"
+        )
+    widths = [2**i for i in range(q_NK.shape[1].bit_length())]
+    if width not in widths:
+        raise ValueError(f"width: got {width}, want one of {widths}")
+    q, k = q_NK.double(), k_SK.double()
+    dots = torch.stack([q[:, :K] @ k[:, :K].T for K in widths])
+    keys = torch.stack([_in_few_axes(k[:, :K]) for K in widths])
+    drawing = SoftmaxSaturation(
+        widths=widths,
+        n_keys=S,
+        dots=pack_float32(dots),
+        turned_keys=pack_float32(keys),
+        upstream=pack_float32(upstream_NS),
+        width=widths.index(width),
+        power=power,
+        query=query,
+    )
+    wide = {
+        "style": {"description_width": "9em"},
+        "layout": {"width": "auto", "max_width": "34em"},
+    }
+    sliders = (
+        ipw.SelectionSlider(
+            options=widths, value=width, description="head width K", **wide
+        ),
+        ipw.FloatSlider(
+            power, min=0, max=1, step=0.05, description="p, divide by K^p",
+            **wide,
+        ),
+        ipw.IntSlider(query, 0, N - 1, description="query", **wide),
+    )  # fmt: skip
+    ipw.jslink((sliders[0], "index"), (drawing, "width"))
+    ipw.jslink((sliders[1], "value"), (drawing, "power"))
+    ipw.jslink((sliders[2], "value"), (drawing, "query"))
+    return ipw.VBox([*sliders, drawing])
+
+
+def _in_few_axes(k_SK: torch.Tensor) -> torch.Tensor:
+    """Turn S keys into S axes: sums of them keep their lengths, (S, S)."""
+    S = len(k_SK)
+    turned = torch.linalg.qr(k_SK.T).R.T  # (S, K) where the keys are narrow
+    return torch.nn.functional.pad(turned, (0, S - turned.shape[1]))
