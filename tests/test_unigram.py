@@ -86,7 +86,7 @@ def test_identical_ids_on_any_text(ours, theirs, text):
 @given(
     tokens=st.dictionaries(
         st.text("ab▁é", min_size=1, max_size=4),
-        st.sampled_from([-1.0, -2.0, -3.0, -4.0, 0.0]),
+        st.sampled_from([-1.0, -2.0, -3.0, -4.0, 0.0, -0.1, -0.2, -0.3]),
         min_size=1,
     ),
     word=st.text("abcdé ", max_size=12),
@@ -94,7 +94,8 @@ def test_identical_ids_on_any_text(ours, theirs, text):
 )
 @settings(max_examples=400)
 def test_identical_ids_where_ties_abound(tokens, word, fallback):
-    # whole numbers: many cuts of one score, so the choice among equals shows
+    # whole numbers: many cuts of one score, so the choice among equals shows;
+    # tenths: sums that differ in their last digit by the order of adding
     pieces = [("<unk>", 0.0), *tokens.items()]
     if fallback:
         pieces += [(f"<0x{b:02X}>", -9.0) for b in "cé".encode()]

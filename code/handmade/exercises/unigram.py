@@ -1,4 +1,4 @@
-"""The exercises on Unigram: the best cut, the sum over all, expected uses.
+"""The exercises on Unigram: two cuts, the sum over all, expected uses.
 
 `scores` maps a piece to its log-probability; every letter is a piece.
 """
@@ -25,49 +25,82 @@ def _score(cut, scores):
     return sum(scores[piece] for piece in cut)
 
 
-# -- best-cut: fn(word, scores) -> list[str]
+# -- two-best-cuts: fn(word, scores) -> list[list[str]]
+
+
+def _ways(word, scores):
+    """For each end of a piece: where it can start, and its score."""
+    longest = max(map(len, scores))
+    return [
+        [
+            (start, scores[word[start:end]])
+            for start in range(max(0, end - longest), end)
+            if word[start:end] in scores
+        ]
+        for end in range(1, len(word) + 1)
+    ]
+
+
+def two_best_cuts(word, scores):
+    best = [[(0.0, [])]]
+    for end, ways in enumerate(_ways(word, scores), start=1):
+        found = [
+            (total + score, [*cut, word[start:end]])
+            for start, score in ways
+            for total, cut in best[start]
+        ]
+        best.append(sorted(found, reverse=True)[:2])
+    return [cut for _, cut in best[-1]]
 
 
 def best_cut(word, scores):
-    return max(_cuts(word, scores), key=lambda cut: _score(cut, scores))
+    return two_best_cuts(word, scores)[0]
 
 
-def _greedy(word, scores):
-    cut = []
-    while word:
-        ends = range(len(word), 0, -1)
-        end = next(end for end in ends if word[:end] in scores)
-        cut.append(word[:end])
-        word = word[end:]
-    return cut
+def _one_kept(word, scores):
+    found = [
+        [*(best_cut(word[:start], scores) if start else []), word[start:]]
+        for start, _ in _ways(word, scores)[-1]
+    ]
+    found.sort(key=lambda cut: -_score(cut, scores))
+    return found[:2]
+
+
+def _nothing_shared(word, scores):
+    best = best_cut(word, scores)
+    used = {piece for piece in best if len(piece) > 1}
+    rest = {p: score for p, score in scores.items() if p not in used}
+    second = best_cut(word, rest)
+    return [best] if second == best else [best, second]
 
 
 def _fewest(word, scores):
-    return min(
-        _cuts(word, scores), key=lambda cut: (len(cut), -_score(cut, scores))
-    )
-
-
-def _likeliest_next(word, scores):
-    cut = []
-    while word:
-        ends = [e for e in range(1, len(word) + 1) if word[:e] in scores]
-        end = max(ends, key=lambda e: scores[word[:e]])
-        cut.append(word[:end])
-        word = word[end:]
-    return cut
+    cuts = _cuts(word, scores)
+    cuts.sort(key=lambda cut: (len(cut), -_score(cut, scores)))
+    return cuts[:2]
 
 
 def _best_mean(word, scores):
-    return max(
-        _cuts(word, scores), key=lambda cut: _score(cut, scores) / len(cut)
-    )
+    cuts = _cuts(word, scores)
+    cuts.sort(key=lambda cut: -_score(cut, scores) / len(cut))
+    return cuts[:2]
+
+
+def _greedy(word, scores):
+    cut, rest = [], word
+    while rest:
+        ends = range(len(rest), 0, -1)
+        end = next(end for end in ends if rest[:end] in scores)
+        cut.append(rest[:end])
+        rest = rest[end:]
+    others = [c for c in two_best_cuts(word, scores) if c != cut]
+    return [cut, *others[:1]]
 
 
 SCORES = {
     **{"a": -4.0, "b": -4.5, "c": -5.0, "d": -4.75, "e": -3.0, "s": -3.5},
     **{"ab": -5.25, "abc": -7.5, "cd": -5.5, "bcd": -6.0, "de": -6.5},
-    **{"es": -5.75, "abcd": -13.0, "ee": -4.0},
+    **{"es": -5.875, "abcd": -13.0, "ee": -4.0},
 }
 
 
@@ -78,13 +111,23 @@ def _case(label, word):
 WORDS = (
     _case("the longest start is a trap", "abcd"),
     _case("the likeliest first piece is a trap", "abcde"),
-    _case("repeated letters", "eeees"),
+    _case("repeated letters", "eesee"),
     _case("single letters", "sad"),
     _case("one letter", "e"),
     _case("two pairs", "cdes"),
     _case("longer", "abcdabces"),
 )
-BEST_CUT_MISTAKES = (
+TWO_BEST_CUTS_MISTAKES = (
+    Mistake(
+        "one cut is kept for each place: the second-best can begin with a "
+        "second-best",
+        _one_kept,
+    ),
+    Mistake(
+        "the second cut may use no longer piece of the first: the two can "
+        "share all but one place",
+        _nothing_shared,
+    ),
     Mistake(
         "the longest piece is taken from the left: a good first piece can "
         "spoil the rest",
@@ -93,11 +136,6 @@ BEST_CUT_MISTAKES = (
     Mistake(
         "the fewest pieces win: the sum of the scores decides",
         _fewest,
-    ),
-    Mistake(
-        "the likeliest next piece is taken at each step: short pieces are "
-        "likelier, and many of them are not",
-        _likeliest_next,
     ),
     Mistake(
         "the mean score of the pieces decides: nothing divides by their "
@@ -110,10 +148,37 @@ BEST_CUT_MISTAKES = (
 
 
 def word_logprob(word, scores):
-    logs = [_score(cut, scores) for cut in _cuts(word, scores)]
-    return math.log(sum(map(math.exp, logs)))
+    alpha = [0.0]
+    for ways in _ways(word, scores):
+        logs = [alpha[start] + score for start, score in ways]
+        top = max(logs)
+        alpha.append(top + math.log(sum(math.exp(x - top) for x in logs)))
+    return alpha[-1]
 
 
+def _multiplied(word, scores):
+    total = [1.0]
+    for ways in _ways(word, scores):
+        total.append(sum(total[i] * math.exp(score) for i, score in ways))
+    return math.log(total[-1])
+
+
+def _number_of_cuts(word, scores):
+    number = [1]
+    for ways in _ways(word, scores):
+        number.append(sum(number[start] for start, _ in ways))
+    return number[-1]
+
+
+def _logs_added(word, scores):
+    number, total = [1], [0.0]
+    for ways in _ways(word, scores):
+        total.append(sum(total[i] + number[i] * s for i, s in ways))
+        number.append(sum(number[i] for i, _ in ways))
+    return total[-1]
+
+
+WORD_LOGPROB = (*WORDS, _case("300 letters", "ab" * 150))
 WORD_LOGPROB_MISTAKES = (
     Mistake(
         "only the best cut counts: the word can come about in other ways too",
@@ -121,9 +186,7 @@ WORD_LOGPROB_MISTAKES = (
     ),
     Mistake(
         "logarithms are added over cuts: probabilities add, logarithms do not",
-        lambda word, scores: float(
-            sum(_score(cut, scores) for cut in _cuts(word, scores))
-        ),
+        _logs_added,
     ),
     Mistake(
         "the probability is returned, not its logarithm",
@@ -132,8 +195,14 @@ WORD_LOGPROB_MISTAKES = (
     Mistake(
         "the sum is divided by the number of cuts: a mean",
         lambda word, scores: (
-            word_logprob(word, scores) - math.log(len(_cuts(word, scores)))
+            word_logprob(word, scores)
+            - math.log(_number_of_cuts(word, scores))
         ),
+    ),
+    Mistake(
+        "probabilities are multiplied: of a long word nothing is left but "
+        "0.0, and that has no logarithm",
+        _multiplied,
     ),
 )
 
@@ -200,15 +269,15 @@ EXPECTED_USES_MISTAKES = (
 
 EXERCISES = (
     Exercise(
-        name="best-cut",
-        reference=best_cut,
+        name="two-best-cuts",
+        reference=two_best_cuts,
         cases=WORDS,
-        mistakes=BEST_CUT_MISTAKES,
+        mistakes=TWO_BEST_CUTS_MISTAKES,
     ),
     Exercise(
         name="word-logprob",
         reference=word_logprob,
-        cases=WORDS,
+        cases=WORD_LOGPROB,
         mistakes=WORD_LOGPROB_MISTAKES,
     ),
     Exercise(

@@ -156,7 +156,8 @@ def prune(
     """Drop the pieces whose absence costs least, down to `size`.
 
     Without a piece its uses are cut in the second-best way. The cost is
-    the likelihood lost: uses * (score - score of the second-best cut).
+    uses * (score - score of the second-best cut): the likelihood lost, if
+    the other scores stayed what they are.
     """
     longest = max(map(len, scores))
     uses: Counter[str] = Counter()
