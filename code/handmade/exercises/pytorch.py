@@ -14,7 +14,7 @@ def contiguous_strides(shape):
     return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
 
 
-CONTIGUOUS_STRIDES = tuple(
+STRIDES = tuple(
     Case(label, lambda shape=shape: (shape,))
     for label, shape in (
         ("a matrix", (2, 3)),
@@ -25,7 +25,7 @@ CONTIGUOUS_STRIDES = tuple(
     )
 )
 
-CONTIGUOUS_STRIDES_MISTAKES = (
+STRIDES_MISTAKES = (
     Mistake(
         "the first axis is taken to run fastest (column-major); in PyTorch "
         "the last one does",
@@ -78,7 +78,7 @@ def _multiples(a, b):
     return tuple(0 if 0 in (x, y) else max(x, y) for x, y in _pairs(a, b))
 
 
-BROADCAST_SHAPE = tuple(
+SHAPE = tuple(
     Case(label, lambda a=a, b=b: (a, b))
     for label, a, b in (
         ("equal shapes", (2, 3), (2, 3)),
@@ -91,7 +91,7 @@ BROADCAST_SHAPE = tuple(
     )
 )
 
-BROADCAST_SHAPE_MISTAKES = (
+SHAPE_MISTAKES = (
     Mistake(
         "shapes are aligned on the left; missing axes are added in front",
         _left_aligned,
@@ -125,9 +125,9 @@ def unbroadcast(grad, shape, reduce=torch.sum):
     return grad.reshape(shape)
 
 
-def _only_leading(grad, shape):
-    extra = grad.ndim - len(shape)
-    return grad.sum(tuple(range(extra))) if extra else grad.clone()
+def _only_leading(grad, shape, reduce=torch.sum):
+    extra = tuple(range(grad.ndim - len(shape)))
+    return reduce(grad, extra) if extra else grad.clone()
 
 
 def _first_copy(grad, shape):
@@ -169,6 +169,14 @@ UNBROADCAST_MISTAKES = (
         lambda g, s: unbroadcast(g, s, torch.mean),
     ),
     Mistake(
+        "the copies along an added axis are averaged; each counts in full",
+        lambda g, s: unbroadcast(_only_leading(g, s, torch.mean), s),
+    ),
+    Mistake(
+        "the copies along a stretched axis are averaged; each counts in full",
+        lambda g, s: unbroadcast(_only_leading(g, s), s, torch.mean),
+    ),
+    Mistake(
         "only added axes are summed, and stretched ones are left long",
         _only_leading,
     ),
@@ -185,51 +193,56 @@ UNBROADCAST_MISTAKES = (
 # -- accuracy: fn(model, x, y, batch_size) -> float
 
 
+def _scored(model, x, y, batch_size):
+    parts = zip(x.split(batch_size), y.split(batch_size), strict=True)
+    return [(model(a), b) for a, b in parts]
+
+
+def _count_right(*args):
+    return sum((out.argmax(-1) == b).sum().item() for out, b in _scored(*args))
+
+
 @torch.no_grad()
 def accuracy(model, x, y, batch_size):
     was_training = model.training
-    model.eval()
-    parts = zip(x.split(batch_size), y.split(batch_size), strict=True)
-    right = sum((model(a).argmax(-1) == b).sum().item() for a, b in parts)
+    right = _count_right(model.eval(), x, y, batch_size)
     model.train(was_training)
     return right / len(y)
 
 
-def _each_batch(model, x, y, batch_size, keepdim=False):
-    parts = zip(x.split(batch_size), y.split(batch_size), strict=True)
-    return [
-        (model(a).argmax(-1, keepdim=keepdim) == b).float().mean().item()
-        for a, b in parts
-    ]
-
-
 def _mean_of_means(model, x, y, batch_size):
-    shares = _each_batch(model.eval(), x, y, batch_size)
-    return sum(shares) / len(shares)
-
-
-def _training_mode(model, x, y, batch_size):
-    parts = zip(x.split(batch_size), y.split(batch_size), strict=True)
-    right = sum((model(a).argmax(-1) == b).sum().item() for a, b in parts)
-    return right / len(y)
+    sizes = [len(part) for part in y.split(batch_size)]
+    parts = zip(x.split(sizes), y.split(sizes), sizes, strict=True)
+    return sum(accuracy(model, *part) for part in parts) / len(sizes)
 
 
 def _table_of_pairs(model, x, y, batch_size):
-    shares = _each_batch(model.eval(), x, y, batch_size, keepdim=True)
-    sizes = [len(part) for part in y.split(batch_size)]
-    total = sum(a * n for a, n in zip(shares, sizes, strict=True))
-    return total / len(y)
+    parts = _scored(model.eval(), x, y, batch_size)
+    tables = [(out.argmax(-1, keepdim=True) == b, len(b)) for out, b in parts]
+    return sum(t.double().mean().item() * n for t, n in tables) / len(y)
 
 
-def _whole_batches(model, x, y, batch_size):
+def _whole_batches(model, x, y, batch_size, over=None):
     n = len(y) // batch_size * batch_size
-    return accuracy(model, x[:n], y[:n], batch_size) if n else 0.0
+    right = _count_right(model.eval(), x[:n], y[:n], batch_size) if n else 0
+    return right / (over or n or 1)
+
+
+class InBatches(nn.Sequential):
+    """A model that takes at most ``limit`` examples at once."""
+
+    def forward(self, x):
+        if len(x) > self.limit:
+            got = f"got {len(x)} examples at once"
+            raise ValueError(f"model: {got}, want at most {self.limit}")
+        return super().forward(x)
 
 
 def _classifier(n: int, batch_size: int, training: bool):
     def make() -> tuple:
         g = torch.Generator().manual_seed(n)
-        model = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3))
+        model = InBatches(nn.BatchNorm1d(4), nn.Linear(4, 3))
+        model.limit = batch_size
         with torch.no_grad():
             model[0].running_mean += torch.randn(4, generator=g)
             model[1].weight.copy_(torch.randn(3, 4, generator=g))
@@ -258,7 +271,7 @@ ACCURACY_MISTAKES = (
     Mistake(
         "the model stays in training mode, where batch norm uses the "
         "batch's own statistics: call model.eval()",
-        _training_mode,
+        lambda *args: _count_right(*args) / len(args[2]),
     ),
     Mistake(
         "predictions (B, 1) are compared with labels (B,): that is a table "
@@ -266,31 +279,22 @@ ACCURACY_MISTAKES = (
         _table_of_pairs,
     ),
     Mistake("the last, shorter batch is left out", _whole_batches),
+    Mistake(
+        "the last, shorter batch is left out: its examples count as wrong",
+        lambda *args: _whole_batches(*args, over=len(args[2])),
+    ),
+    Mistake(
+        "all examples go through the model at once, whatever `batch_size`",
+        lambda model, x, y, _: accuracy(model, x, y, len(y)),
+    ),
 )
 
-EXERCISES = (
-    Exercise(
-        name="contiguous-strides",
-        reference=contiguous_strides,
-        cases=CONTIGUOUS_STRIDES,
-        mistakes=CONTIGUOUS_STRIDES_MISTAKES,
-    ),
-    Exercise(
-        name="broadcast-shape",
-        reference=broadcast_shape,
-        cases=BROADCAST_SHAPE,
-        mistakes=BROADCAST_SHAPE_MISTAKES,
-    ),
-    Exercise(
-        name="unbroadcast",
-        reference=unbroadcast,
-        cases=UNBROADCAST,
-        mistakes=UNBROADCAST_MISTAKES,
-    ),
-    Exercise(
-        name="accuracy",
-        reference=accuracy,
-        cases=ACCURACY,
-        mistakes=ACCURACY_MISTAKES,
-    ),
+EXERCISES = tuple(
+    Exercise(name=name, reference=reference, cases=cases, mistakes=mistakes)
+    for name, reference, cases, mistakes in (
+        ("contiguous-strides", contiguous_strides, STRIDES, STRIDES_MISTAKES),
+        ("broadcast-shape", broadcast_shape, SHAPE, SHAPE_MISTAKES),
+        ("unbroadcast", unbroadcast, UNBROADCAST, UNBROADCAST_MISTAKES),
+        ("accuracy", accuracy, ACCURACY, ACCURACY_MISTAKES),
+    )
 )
