@@ -13,20 +13,16 @@ from handmade.text.pretokenize import byte_alphabet
 # -- count-pairs: fn(words) -> dict; words: list of (tokens, count)
 
 
-def count_pairs(words):
-    counts = Counter()
-    for tokens, count in words:
-        for pair in pairwise(tokens):
-            counts[pair] += count
-    return dict(sorted(counts.items()))
-
-
 def _count(words, pairs_of, weigh=True):
     counts = Counter()
     for tokens, count in words:
         for pair in pairs_of(tokens):
             counts[pair] += count if weigh else 1
     return dict(sorted(counts.items()))
+
+
+def count_pairs(words):
+    return _count(words, pairwise)
 
 
 def _across_words(words):
@@ -39,8 +35,7 @@ def _without_overlaps(words):
         out, i = [], 0
         while i + 1 < len(tokens):
             out.append((tokens[i], tokens[i + 1]))
-            repeated = tokens[i] == tokens[i + 1]
-            i += 2 if repeated else 1
+            i += 2 if tokens[i] == tokens[i + 1] else 1
         return out
 
     return _count(words, pairs)
@@ -124,12 +119,20 @@ def _one_pass(tokens, merges):
     return out
 
 
+def _list_once(tokens, merges):
+    for merge in merges:
+        tokens = bpe_word(tokens, [merge])
+    return list(tokens)
+
+
 MERGES = [
     *(("h", "e"), ("t", "h"), ("i", "n"), ("th", "e"), ("t", "he")),
     *(("in", "g"), ("e", "r"), ("he", "r"), ("a", "n"), ("n", "a")),
     *(("an", "a"), ("l", "e"), ("n", "g")),
 ]
 
+# a+bc makes abc too, after the merge that uses it
+TWO_WAYS = [("b", "c"), ("a", "b"), ("ab", "c"), ("abc", "d"), ("a", "bc")]
 UNREACHED = [("a", "b"), ("b", "c"), ("a", "bc")]  # ab goes first, always
 
 
@@ -145,6 +148,7 @@ BPE_WORD = (
     Case("nothing to merge", _word("xyz")),
     Case("three in a row", _word("aaaaa", [("a", "a"), ("aa", "aa")])),
     Case("a token no merge reaches", _word("abc", UNREACHED)),
+    Case("a token that two merges make", _word("abcd", TWO_WAYS)),
     Case("one letter", _word("t")),
     Case("an ending", _word("herangleing")),
 )
@@ -167,6 +171,11 @@ BPE_WORD_MISTAKES = (
     Mistake(
         "the merge learned last goes first",
         lambda tokens, merges: bpe_word(tokens, merges[::-1]),
+    ),
+    Mistake(
+        "the list is gone through once: a late merge can make a token that "
+        "an earlier merge uses, so look again from the first",
+        _list_once,
     ),
 )
 
@@ -225,9 +234,18 @@ def _each(errors):
     return decode
 
 
+def _stripped(chunks):
+    data, printed, out = b"", "", []
+    for chunk in chunks:
+        data += chunk
+        text = data.decode(errors="replace").rstrip("\ufffd")
+        out.append(text[len(printed) :])
+        printed = text
+    return [*out, data.decode(errors="replace")[len(printed) :]]
+
+
 def _all_at_the_end(chunks):
-    joined = b"".join(chunks).decode("utf-8", "replace")
-    return [*("" for _ in chunks), joined]
+    return [*("" for _ in chunks), b"".join(chunks).decode(errors="replace")]
 
 
 def _chunks(text, size):
@@ -240,10 +258,12 @@ STREAM_DECODE = (
     Case("an accent cut in two", lambda: ([b"caf\xc3", b"\xa9", b"!"],)),
     Case("an emoji, byte by byte", lambda: (_chunks("a😀b", 1),)),
     Case("Hindi in threes", lambda: (_chunks("x सभी मनुष्यों", 3)[:9],)),
+    Case("a � in the text", lambda: ([b"a\xef\xbf\xbd", b"b"],)),
+    Case("a byte of no character", lambda: ([b"a\xff", b"b\xc3", b"c"],)),
     Case("cut off at the end", lambda: ([b"ok \xf0\x9f", b"\x98"],)),
     Case("nothing", lambda: ([],)),
 )
-STREAM_DECODE_MISTAKES = (
+STREAM_MISTAKES = (
     Mistake(
         "each token is decoded by itself: a character cut in two becomes two "
         "question marks",
@@ -258,35 +278,23 @@ STREAM_DECODE_MISTAKES = (
         _all_at_the_end,
     ),
     Mistake(
+        "all � at the end are taken for half a character: the text can hold "
+        "one, and a byte that is part of no character is one at once",
+        _stripped,
+    ),
+    Mistake(
         "what is left when the stream ends is thrown away: it ends inside a "
         "character, and the reader should see that",
         lambda chunks: [*stream_decode(chunks)[:-1], ""],
     ),
 )
 
-EXERCISES = (
-    Exercise(
-        name="count-pairs",
-        reference=count_pairs,
-        cases=COUNT_PAIRS,
-        mistakes=COUNT_PAIRS_MISTAKES,
-    ),
-    Exercise(
-        name="bpe-word",
-        reference=bpe_word,
-        cases=BPE_WORD,
-        mistakes=BPE_WORD_MISTAKES,
-    ),
-    Exercise(
-        name="token-bytes",
-        reference=token_bytes,
-        cases=TOKEN_BYTES,
-        mistakes=TOKEN_BYTES_MISTAKES,
-    ),
-    Exercise(
-        name="stream-decode",
-        reference=stream_decode,
-        cases=STREAM_DECODE,
-        mistakes=STREAM_DECODE_MISTAKES,
-    ),
+EXERCISES = tuple(
+    Exercise(name=name, reference=reference, cases=cases, mistakes=mistakes)
+    for name, reference, cases, mistakes in (
+        ("count-pairs", count_pairs, COUNT_PAIRS, COUNT_PAIRS_MISTAKES),
+        ("bpe-word", bpe_word, BPE_WORD, BPE_WORD_MISTAKES),
+        ("token-bytes", token_bytes, TOKEN_BYTES, TOKEN_BYTES_MISTAKES),
+        ("stream-decode", stream_decode, STREAM_DECODE, STREAM_MISTAKES),
+    )
 )

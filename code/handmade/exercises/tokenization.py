@@ -40,6 +40,14 @@ BITS_PER_BYTE_MISTAKES = (
         "it is still per token: a tokenizer with longer tokens looks worse",
         lambda loss, n, text: loss / math.log(2),
     ),
+    Mistake(
+        "the loss is multiplied by ln 2: a bit is ln 2 nats, so divide",
+        lambda loss, n, text: loss * n * math.log(2) / len(text.encode()),
+    ),
+    Mistake(
+        "the ratio is upside down: these are bytes per bit",
+        lambda loss, n, text: len(text.encode()) * math.log(2) / (loss * n),
+    ),
 )
 
 # -- character-starts: fn(data) -> list[int]
@@ -76,6 +84,11 @@ CHARACTER_STARTS_MISTAKES = (
         "only bytes from 0xC0 on count; an ASCII letter starts itself",
         lambda data: [i for i, byte in enumerate(data) if byte >= 0xC0],
     ),
+    Mistake(
+        "the continuations are listed: the bytes 10xxxxxx are those at "
+        "which no character starts",
+        lambda data: [i for i, byte in enumerate(data) if byte >> 6 == 2],
+    ),
 )
 
 # -- worst-vocabulary: fn(texts, text) -> float, the share of unknown words
@@ -94,6 +107,14 @@ UNKNOWN_SHARE = (
     Case("no words", lambda: ("a b", "  \n")),
     Case("case counts", lambda: ("the", "The the THE the x")),
 )
+COUNTS_KNOWN = "the known words are counted, not the unknown"
+
+
+def _known_share(train, text):
+    known, words = set(train.split()), text.split()
+    return sum(word in known for word in words) / max(1, len(words))
+
+
 UNKNOWN_SHARE_MISTAKES = (
     Mistake(
         "distinct words are counted; a reader meets every repeat",
@@ -102,10 +123,8 @@ UNKNOWN_SHARE_MISTAKES = (
             / max(1, len(set(text.split())))
         ),
     ),
-    Mistake(
-        "the known words are counted, not the unknown",
-        lambda train, text: 1 - unknown_share(train, text),
-    ),
+    Mistake(COUNTS_KNOWN, _known_share),
+    Mistake(COUNTS_KNOWN, lambda train, text: 1 - unknown_share(train, text)),
     Mistake(
         "the word is looked for inside the training text as a string, so "
         "“o” is known because of “to”, and “he” because of “the”",
