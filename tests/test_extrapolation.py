@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from handmade.blocks.extrapolation import (
+    CONTROLS,
     LENGTHS,
     SCHEMES,
     SEEDS,
@@ -17,6 +18,7 @@ from handmade.blocks.extrapolation import (
     stored_runs,
     train,
 )
+from handmade.inference.cache import KVCache
 from torch.testing import assert_close
 
 
@@ -71,6 +73,34 @@ def test_a_window_hides_what_is_farther():
     assert gap[5:].max() < 1e-6
 
 
+@pytest.mark.parametrize("window", [0, 5])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_token_by_token_is_the_whole_text(scheme, window):
+    model = model_of(scheme, attn_window=window)
+    ids = torch.randint(0, 28, (2, 20))
+    cache = KVCache()
+    parts = [model(part, cache=cache) for part in ids.split([7, 1, 1, 11], 1)]
+    assert_close(torch.cat(parts, dim=1), model(ids), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("scheme", ["learned", "sinusoidal", "RoPE"])
+def test_restarted_positions_are_noticed(scheme):
+    model = model_of(scheme)
+    ids = torch.randint(0, 28, (2, 20))
+    cache = KVCache()
+    model(ids[:, :-1], cache=cache)
+    last = model(ids[:, -1:], torch.arange(1)[None], cache)
+    assert (last[:, 0] - model(ids)[:, -1]).abs().max() > 0.01
+
+
+def test_the_sizes_at_the_start_are_as_asked():
+    plain, small = model_of("learned"), model_of("learned", **CONTROLS[1])
+    for name in ("tok_emb", "pos_emb"):
+        a, b = (getattr(m, name).weight for m in (plain, small))
+        assert_close(0.02 * a, b)
+    assert torch.equal(plain.lm_head.weight, small.lm_head.weight)
+
+
 def test_the_texts_are_apart_and_clean():
     text, held_out, alphabet = characters()
     assert len(text) > 300_000
@@ -116,6 +146,10 @@ def test_the_stored_results_are_whole():
     assert tuple(runs) == SCHEMES
     for losses in runs.values():
         assert losses.shape == (len(SEEDS), len(LENGTHS))
+    for changes in CONTROLS:
+        runs = stored_runs(**changes)
+        assert list(runs) == ["learned"]
+        assert runs["learned"].shape == (len(SEEDS), len(LENGTHS))
     results = json.loads(STORED.read_text(encoding="utf-8"))
     settings = results["settings"]
     now = Trial(scheme="none")

@@ -34,6 +34,8 @@ from handmade.weights import shakespeare
 SCHEMES = ("none", "learned", "sinusoidal", "RoPE", "ALiBi")
 LENGTHS = (32, 40, 48, 64, 96, 128, 256)  # characters read in the test
 SEEDS = range(5)
+# the learned table begun small, alone or together with the characters
+CONTROLS = ({"pos_std": 0.02}, {"tok_std": 0.02, "pos_std": 0.02})
 STORED = Path(__file__).with_suffix(".json")
 
 
@@ -47,6 +49,8 @@ class Trial:
     batch: int = 32
     train_len: int = 32
     max_seq_len: int = 256  # rows of the learned table; 32 of them trained
+    pos_std: float = 1.0  # size of its rows at the start
+    tok_std: float = 1.0  # and of the characters' vectors
     targets: int = 16  # characters predicted in a test window, its last
     windows: int = 128
     d_model: int = 64
@@ -70,8 +74,9 @@ class CharModel(nn.Module):
 
     (B, T) ids -> (B, T, V) logits
 
-    ``positions`` (B or 1, T) are 0, 1, 2 ... unless given; ALiBi and a model
-    without positions go by the order of the tokens.
+    ``positions`` (B or 1, T) are 0, 1, 2 ... unless given, counted on from
+    what the ``cache`` holds; ALiBi and a model without positions go by the
+    order of the tokens.
     """
 
     def __init__(self, trial: Trial, vocab_size: int) -> None:
@@ -79,6 +84,7 @@ class CharModel(nn.Module):
         D, H = trial.d_model, trial.n_heads
         self.trial = trial
         self.tok_emb = nn.Embedding(vocab_size, D)
+        self.tok_emb.weight.data *= trial.tok_std
         self.blocks = nn.ModuleList(
             Block(
                 attn_norm=RMSNorm(D),
@@ -92,18 +98,24 @@ class CharModel(nn.Module):
         self.lm_head = nn.Linear(D, vocab_size, bias=False)
         # drawn last: all schemes start from the same numbers elsewhere
         if trial.scheme == "learned":
-            self.pos_emb = LearnedPositions(trial.max_seq_len, D)
+            rows = trial.max_seq_len
+            self.pos_emb = LearnedPositions(rows, D, std=trial.pos_std)
 
     def forward(
-        self, ids: torch.Tensor, positions: torch.Tensor | None = None
+        self,
+        ids: torch.Tensor,
+        positions: torch.Tensor | None = None,
+        cache=None,
     ) -> torch.Tensor:
         trial, T = self.trial, ids.shape[1]
+        cached = 0 if cache is None else cache.length
+        S = cached + T
         if positions is None:
-            positions = torch.arange(T, device=ids.device)[None]
+            positions = torch.arange(cached, S, device=ids.device)[None]
         x, rope = self.tok_emb(ids), None
-        mask = causal_mask(T, device=ids.device)
+        mask = causal_mask(T, S, device=ids.device)
         if trial.attn_window:
-            mask = mask.triu(1 - trial.attn_window)
+            mask = mask.triu(cached + 1 - trial.attn_window)
         if trial.scheme == "learned":
             x = x + self.pos_emb(positions)
         elif trial.scheme == "sinusoidal":
@@ -113,10 +125,10 @@ class CharModel(nn.Module):
             scaled = positions * trial.rope_scale
             rope = rope_angles(scaled, d_head, trial.rope_theta)
         elif trial.scheme == "ALiBi":
-            bias = alibi_bias(trial.n_heads, T, device=ids.device)
+            bias = alibi_bias(trial.n_heads, T, S, device=ids.device)
             mask = bias.to(x.dtype).masked_fill(~mask, -math.inf)
         for block in self.blocks:
-            x = block(x, mask=mask, rope=rope)
+            x = block(x, mask=mask, rope=rope, cache=cache)
         return self.lm_head(self.norm(x))
 
 
@@ -201,30 +213,32 @@ def run(scheme: str, seed: int = 0, **changes) -> dict:
     return {
         "scheme": scheme,
         "seed": seed,
+        **({"changes": changes} if changes else {}),
         "test": [round(held_out_loss(model, trial, n), 4) for n in LENGTHS],
         "log": [round(part.mean().item(), 3) for part in log],
     }
 
 
-def stored_runs() -> dict[str, torch.Tensor]:
-    """Read the committed results: scheme -> losses (seeds, lengths)."""
+def stored_runs(**changes) -> dict[str, torch.Tensor]:
+    """Read the committed results: scheme -> losses (seeds, lengths).
+
+    ``changes`` picks the runs of one of ``CONTROLS``.
+    """
     results = json.loads(STORED.read_text(encoding="utf-8"))
     if results["lengths"] != list(LENGTHS):
         raise ValueError(
             f"lengths: {STORED.name} has {results['lengths']}, want "
             f"{list(LENGTHS)}: run `python -m {__spec__.name}`"
         )
-    rows = sorted(results["runs"], key=lambda row: row["seed"])
-    return {
-        scheme: torch.tensor(
-            [row["test"] for row in rows if row["scheme"] == scheme]
-        )
-        for scheme in SCHEMES
-    }
+    tests = {scheme: [] for scheme in SCHEMES}
+    for row in sorted(results["runs"], key=lambda row: row["seed"]):
+        if row.get("changes", {}) == changes:
+            tests[row["scheme"]].append(row["test"])
+    return {k: torch.tensor(rows) for k, rows in tests.items() if rows}
 
 
 def main() -> None:
-    """Run every scheme with every seed and store the results."""
+    """Run every scheme and control with every seed and store the results."""
     settings = asdict(Trial(scheme=SCHEMES[0]))
     del settings["scheme"], settings["seed"]
     results = {
@@ -236,9 +250,11 @@ def main() -> None:
         "log": "mean training loss of 50 steps",
         "runs": [],
     }
+    plans = [(scheme, {}) for scheme in SCHEMES]
+    plans += [("learned", changes) for changes in CONTROLS]
     for seed in SEEDS:
-        for scheme in SCHEMES:
-            row = run(scheme, seed)
+        for scheme, changes in plans:
+            row = run(scheme, seed, **changes)
             print(json.dumps(row), flush=True)
             results["runs"].append(row)
     text = json.dumps(results, indent=1)

@@ -19,12 +19,15 @@ class LearnedPositions(nn.Module):
 
     There is a row for each position seen in training and no other: a
     position past the table is a ValueError, as is a negative one, which
-    plain indexing would read from the end. [vaswani2017]
+    plain indexing would read from the end. Rows start at random with
+    spread ``std``, by default that of ``nn.Embedding``. [vaswani2017]
     """
 
-    def __init__(self, max_seq_len: int, d_model: int) -> None:
+    def __init__(
+        self, max_seq_len: int, d_model: int, *, std: float = 1.0
+    ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(max_seq_len, d_model))
+        self.weight = nn.Parameter(std * torch.randn(max_seq_len, d_model))
 
     def forward(self, positions: torch.Tensor) -> torch.Tensor:
         last = len(self.weight) - 1

@@ -22,6 +22,15 @@ def _floor_power(n: int) -> int:
     return 2 ** int(math.log2(n))
 
 
+def _ceil_power(n: int) -> int:
+    return 2 ** math.ceil(math.log2(n))
+
+
+def _next_in_row(n: int) -> torch.Tensor:
+    P = _floor_power(n)
+    return torch.tensor(_powers(P) + _powers(2 * P)[: n - P])
+
+
 def _extra(n: int, *, start: int = 0, sort: bool = False) -> torch.Tensor:
     P = _floor_power(n)
     slopes = _powers(P) + _powers(2 * P)[start::2][: n - P]
@@ -57,6 +66,15 @@ SLOPES = Exercise(
             "of twice as many slopes the second, fourth, sixth are added: "
             "those the list has already",
             partial(_extra, start=1),
+        ),
+        Mistake(
+            "of twice as many slopes the first ones are added, not every "
+            "second one: half of them the list has already",
+            _next_in_row,
+        ),
+        Mistake(
+            "they are the first slopes of the next larger power of two",
+            lambda n: torch.tensor(_powers(_ceil_power(n))[:n]),
         ),
         Mistake(
             "the slopes are sorted: the heads trained with them stand in "
@@ -119,6 +137,11 @@ BIAS = Exercise(
             _absolute,
         ),
         Mistake(
+            "the future gets a large negative number instead of -inf, "
+            "which the exercise asks for",
+            lambda m, T, S: _bias(m, T, S).clamp(min=-1e9),
+        ),
+        Mistake(
             "all heads share the first slope",
             lambda m, T, S: _bias(m[:1].expand(len(m)), T, S),
         ),
@@ -172,6 +195,13 @@ BLOOM_BIAS = Exercise(
             ),
         ),
         Mistake(
+            "padding gets -inf: this row is only the bias, and hiding is "
+            "left to the mask",
+            lambda mask, m: _bloom(mask, m).masked_fill(
+                mask[:, None, None] == 0, -math.inf
+            ),
+        ),
+        Mistake(
             "the sign is wrong: with key positions instead of distances, "
             "later keys must gain",
             lambda mask, m: -_bloom(mask, m),
@@ -219,6 +249,10 @@ REACH = Exercise(
             "the logarithm is to the base 2: the slopes are powers of two, "
             "the softmax is of e",
             lambda m, p: math.ceil(round(-math.log2(1 - p) / m, 9)),
+        ),
+        Mistake(
+            "the logarithm is to the base 10: the softmax is of e",
+            lambda m, p: math.ceil(round(-math.log10(1 - p) / m, 9)),
         ),
     ),
 )

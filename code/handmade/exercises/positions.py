@@ -73,6 +73,10 @@ SINUSOIDAL = Exercise(
         ),
         Mistake("positions are counted from 1", partial(_waves, start=1)),
         Mistake(
+            "theta is ignored: it is 10,000 in every case",
+            lambda p, D, theta: _waves(p, D, 10000.0),
+        ),
+        Mistake(
             "the exponent is positive: the speeds grow instead of falling",
             partial(_waves, power=-2.0),
         ),
@@ -130,6 +134,10 @@ SHIFT_MATRIX = Exercise(
             lambda k, D, theta: _shift(k, D, 1.0),
         ),
         Mistake(
+            "theta is ignored: it is 10,000 in every case",
+            lambda k, D, theta: _shift(k, D, 10000.0),
+        ),
+        Mistake(
             "it is always the matrix of one step",
             lambda k, D, theta: _shift(1, D, theta),
         ),
@@ -181,7 +189,7 @@ NEXT_POSITIONS = Exercise(
             lambda c, n, m: _next(c, n, m - 1),
         ),
         Mistake(
-            "the new tokens are counted from one too late",
+            "the new tokens start one place too late",
             lambda c, n, m: _next(c, n, m) + 1,
         ),
     ),
@@ -191,12 +199,12 @@ NEXT_POSITIONS = Exercise(
 # -- order-blind: fn(layer, x (T, D)) -> bool
 
 
-def _order_blind(layer: Callable, x: torch.Tensor) -> bool:
+def _order_blind(layer: Callable, x: torch.Tensor, same=torch.allclose):
     plain = layer(x)
     for t in range(len(x) - 1):
         swap = torch.arange(len(x))
         swap[t], swap[t + 1] = t + 1, t
-        if not torch.allclose(layer(x[swap]), plain[swap]):
+        if not same(layer(x[swap]), plain[swap]):
             return False
     return True
 
@@ -216,10 +224,10 @@ def _add_ramp(x):
     return _attend(x + torch.arange(len(x))[:, None] / 10)
 
 
-def _marks_middle(x):
+def _marks(x, at):
     # reversing an odd number of tokens leaves the middle where it is
     y = _attend(x).clone()
-    y[len(x) // 2] += 1
+    y[at] += 1
     return y
 
 
@@ -245,7 +253,10 @@ ORDER_BLIND = Exercise(
         _layer_case("a causal mask", _attend_causally),
         _layer_case("positions added", _add_ramp),
         _layer_case("near keys preferred", _near_is_better),
-        _layer_case("only the middle token marked", _marks_middle),
+        _layer_case("only the middle token marked", partial(_marks, at=3)),
+        _layer_case("only the last token marked", partial(_marks, at=-1)),
+        _layer_case("a neighbour seen, in a ring", lambda x: x + x.roll(1, 0)),
+        _layer_case("the determinant added", lambda x: x + x.det(), T=4),
     ),
     mistakes=(
         Mistake(
@@ -259,6 +270,18 @@ ORDER_BLIND = Exercise(
             lambda layer, x: torch.allclose(
                 layer(x.flip(0)).flip(0), layer(x)
             ),
+        ),
+        Mistake(
+            "only shifts round the end are tried: a layer that sees its "
+            "neighbour in a ring passes",
+            lambda layer, x: torch.allclose(
+                layer(x.roll(1, 0)).roll(-1, 0), layer(x)
+            ),
+        ),
+        Mistake(
+            "equality to the last bit is asked: another order of adding "
+            "rounds differently (`torch.allclose`)",
+            partial(_order_blind, same=torch.equal),
         ),
         Mistake(
             "only the first output is compared",

@@ -21,20 +21,22 @@ def _random(*shape: int) -> torch.Tensor:
 # -- rope-neighbours: fn(x (H, T, K), positions (T,), theta) -> the same
 
 
-def _neighbours(
-    x, positions, theta, *, sign=1, regroup=True, take=(0, 1), power=2.0
-):
+def _neighbours(x, positions, theta, *, sign=1, join=torch.stack, power=2.0):
     K = x.shape[-1]
     speed = theta ** (-power * torch.arange(K // 2) / K)
     angle = sign * positions[:, None] * speed
-    a, b = x[..., take[0] :: 2], x[..., take[1] :: 2]
+    a, b = x[..., ::2], x[..., 1::2]
     turned = (
         a * angle.cos() - b * angle.sin(),
         b * angle.cos() + a * angle.sin(),
     )
-    if regroup:
-        return torch.stack(turned, dim=-1).flatten(-2)
-    return torch.cat(turned, dim=-1)
+    return join(turned, dim=-1).reshape(x.shape)
+
+
+def _mixed(x, positions, theta):
+    cos, sin = rope_angles(positions, x.shape[-1], theta)
+    turned = torch.stack((-x[..., 1::2], x[..., ::2]), -1).flatten(-2)
+    return x * cos + turned * sin
 
 
 def _halves(x, positions, theta):
@@ -61,17 +63,36 @@ NEIGHBOURS = Exercise(
         Mistake(
             "the turned pairs are not put back side by side: all first axes "
             "stand before all second ones",
-            partial(_neighbours, regroup=False),
+            partial(_neighbours, join=torch.cat),
         ),
         Mistake("every pair turns backwards", partial(_neighbours, sign=-1)),
         Mistake(
             "the two axes of a pair are exchanged",
-            partial(_neighbours, take=(1, 0)),
+            lambda x, at, theta: _neighbours(
+                x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2), at, theta
+            ),
         ),
         Mistake(
             "the exponent is -i / K with i = 0 .. K/2 - 1: the factor 2 is "
             "missing",
             partial(_neighbours, power=1.0),
+        ),
+        Mistake(
+            "the heads are turned, each by its number: the angles run along "
+            "the wrong axis",
+            # (H, 1, K) goes with (H, T, K): the shapes fit for any size
+            lambda x, at, theta: _neighbours(
+                x, torch.arange(len(x))[:, None], theta
+            ),
+        ),
+        Mistake(
+            "the angles stand as for halves, all speeds and then all again, "
+            "but neighbours are turned: two axes of a pair get two angles",
+            _mixed,
+        ),
+        Mistake(
+            "positions are ignored and counted 0, 1, 2, ... instead",
+            lambda x, at, theta: _neighbours(x, torch.arange(len(at)), theta),
         ),
     ),
 )
@@ -117,6 +138,18 @@ PERMUTE = Exercise(
             lambda w, H: torch.cat((w[:, ::2], w[:, 1::2]), dim=1),
         ),
         Mistake("nothing is moved", lambda w, H: w.clone()),
+        Mistake(
+            "the odd rows come first",
+            lambda w, H: _permute(
+                w.unflatten(0, (-1, 2)).flip(1).flatten(0, 1), H
+            ),
+        ),
+        Mistake(
+            "the rows are cut as (K, H), but a head's rows stand together",
+            lambda w, H: w.unflatten(0, (-1, H))[
+                :, [*range(0, H, 2), *range(1, H, 2)]
+            ].flatten(0, 1),
+        ),
     ),
 )
 
@@ -172,8 +205,7 @@ def _scores(rotate, q, k):
     return rotate(q) @ rotate(k).mT
 
 
-def _repeated(x):
-    """The first token's vector at every place."""
+def _repeated(x):  # the first token's vector at every place
     return x[:, :, :1].expand(x.shape).clone()
 
 
@@ -234,8 +266,8 @@ SOUND = Exercise(
     ),
     mistakes=(
         Mistake(
-            "only the lengths are checked: a rotation along the wrong axis "
-            "keeps them too",
+            "only lengths, or only scores at distance 0, are checked: a "
+            "rotation along the wrong axis keeps both",
             lambda rotate, q, k: torch.allclose(
                 rotate(q).norm(dim=-1), q.norm(dim=-1)
             ),
