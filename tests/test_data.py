@@ -37,17 +37,29 @@ def documents(seed: int, n: int = 30, longest: int = 23) -> list[list[int]]:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_split_holds_out_whole_works_of_about_the_share(seed):
-    train, held = split(WORKS, 0.2, seed)
-    assert train | held == WORKS
+    works = {f"work {i}": "x" * (100 + 7 * i) for i in range(1000)}
+    train, held = split(works, 0.2, seed)
+    assert train | held == works
     assert not set(train) & set(held)
-    share = sum(map(len, held.values())) / sum(map(len, WORKS.values()))
-    assert 0.1 < share < 0.3
+    share = sum(map(len, held.values())) / sum(map(len, works.values()))
+    assert 0.16 < share < 0.24  # 0.2, and three standard deviations
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_adding_a_work_moves_no_other(seed):
+    train, held = split(WORKS, 0.3, seed)
+    for title in WORKS:
+        fewer = {t: text for t, text in WORKS.items() if t != title}
+        now_train, now_held = split(fewer, 0.3, seed)
+        assert set(now_train) == set(train) - {title}
+        assert set(now_held) == set(held) - {title}
+    assert set(held) <= set(split(WORKS, 0.6, seed)[1])
 
 
 def test_split_depends_on_titles_and_seed_only():
     backwards = dict(reversed(WORKS.items()))
-    assert split(WORKS) == split(backwards)
-    held = {tuple(split(WORKS, seed=seed)[1]) for seed in range(5)}
+    assert split(WORKS, 0.3) == split(backwards, 0.3)
+    held = {tuple(split(WORKS, 0.3, seed=seed)[1]) for seed in range(5)}
     assert len(held) == 5
 
 

@@ -115,6 +115,20 @@ def test_a_poem_loses_only_its_title_and_byline():
     assert shakespeare_text.clean(poem) == "Even as the sun\n"
 
 
+@pytest.mark.parametrize("which", ["THE", "THIS"])
+def test_the_licence_around_a_text_goes_and_the_end_too(which):
+    marks = [
+        f"*** {mark} OF {which} PROJECT GUTENBERG EBOOK HAMLET ***\r\n"
+        for mark in ("START", "END")
+    ]
+    play = PLAY.format(opening="ACT I.")
+    text = f"Title: by\r\n{marks[0]}{play}\r\n{marks[1]}The licence.\r\n"
+    assert shakespeare_text.clean(text) == "ACT I.\n\nKING.\nWe are.\n"
+    # the end alone: older files open with no mark
+    text = f"{play}\r\n{marks[1]}The licence.\r\n"
+    assert shakespeare_text.clean(text) == "ACT I.\n\nKING.\nWe are.\n"
+
+
 def test_the_texts_are_the_plays_and_poems(texts):
     assert len(texts) == 42
     assert {"hamlet", "sonnets", "romeo_and_juliet", "henry_viii"} < set(texts)

