@@ -87,18 +87,25 @@ def _head(d_model: int) -> nn.Module:
 
 
 def train_recall(
-    kind: type, d_model: int, *, seed: int = 0, steps: int = 300, longest=16
+    kind: type,
+    d_model: int,
+    *,
+    seed: int = 0,
+    steps: int = 300,
+    rate: float = 1.2e-2,
+    longest: int = 16,
 ) -> nn.Module:
     """Train on sequences of 1 to ``longest`` pairs, a new length each step.
 
-    Both kinds get the same batches, optimizer and schedule.
+    Both kinds get the same batches, optimizer and schedule: one cycle of
+    Adam's learning rate, up to ``rate`` and down to nearly nothing.
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     model = kind(d_model)
-    optimizer = torch.optim.Adam(model.parameters(), lr=6e-3)
+    optimizer = torch.optim.Adam(model.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=1.2e-2, total_steps=steps
+        optimizer, max_lr=rate, total_steps=steps
     )
     for _ in range(steps):
         T = int(torch.randint(1, longest + 1, (1,), generator=generator))
@@ -116,7 +123,7 @@ def train_recall(
 def recall_accuracy(model: nn.Module, T: int, seed: int = 99) -> float:
     """Return the share of right answers on new sequences of T pairs."""
     generator = torch.Generator().manual_seed(seed)
-    *inputs, answers = recall_batch(T, 512, generator)
+    *inputs, answers = recall_batch(T, 256, generator)
     return (model(*inputs).argmax(-1) == answers).float().mean().item()
 
 

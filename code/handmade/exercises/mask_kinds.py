@@ -8,7 +8,11 @@ import math
 
 import torch
 
-from handmade.blocks.masks import prefix_mask, sliding_window_mask
+from handmade.blocks.masks import (
+    causal_mask,
+    prefix_mask,
+    sliding_window_mask,
+)
 from handmade.exercises.core import Case, Exercise, Mistake
 
 
@@ -38,6 +42,11 @@ SLIDING_WINDOW_MISTAKES = (
         "the window is one token too wide: the query itself counts as one "
         "of the tokens in it",
         lambda T, S, w: (_distance(T, S) >= 0) & (_distance(T, S) <= w),
+    ),
+    Mistake(
+        "the query itself is left out: the window is counted from the key "
+        "before it",
+        lambda T, S, w: (_distance(T, S) > 0) & (_distance(T, S) <= w),
     ),
     Mistake(
         "the window reaches to both sides, so a query sees its future",
@@ -168,6 +177,18 @@ ADDITIVE_MISTAKES = (
         ),
     ),
     Mistake(
+        "hidden places get -10,000, not -inf: an empty row then attends as "
+        "if nothing were hidden",
+        lambda mask, dtype: (~mask).to(dtype) * -1e4,
+    ),
+    Mistake(
+        "hidden places get -1e9, not -inf: half precision cannot hold that "
+        "number, and an empty row averages all values",
+        lambda mask, dtype: torch.zeros(mask.shape, dtype=dtype).masked_fill(
+            ~mask, -1e9
+        ),
+    ),
+    Mistake(
         "the result is float32 whatever dtype was asked for",
         lambda mask, dtype: _additive(mask, torch.float32),
     ),
@@ -195,6 +216,7 @@ REACH = (
     Case("a prefix, two layers", lambda: (prefix_mask(5, 2), 2)),
     Case("by way of others, two layers", lambda: (_detour(), 2)),
     Case("by way of others, three layers", lambda: (_detour(), 3)),
+    Case("a closed diagonal", lambda: (causal_mask(5).tril(-1), 2)),
     Case("no layer at all", lambda: (sliding_window_mask(4, 3), 0)),
 )
 
@@ -204,6 +226,14 @@ REACH_MISTAKES = (
         lambda mask, layers: mask.clone(),
     ),
     Mistake("one layer too many is counted", lambda m, n: _reach(m, n + 1)),
+    Mistake(
+        "no layer at all is counted as one; there, each output is its input",
+        lambda mask, layers: _reach(mask, max(layers, 1)),
+    ),
+    Mistake(
+        "every token sees itself, also where the mask's diagonal is closed",
+        lambda m, n: _reach(m | torch.eye(len(m), dtype=torch.bool), n),
+    ),
     Mistake(
         "the result is transposed: rows are outputs, columns are inputs",
         lambda mask, layers: _reach(mask.mT, layers),

@@ -38,6 +38,10 @@ STATE_SIZE_MISTAKES = (
         ),
     ),
     Mistake(
+        "every item gets whole numbers of its own; several can share one",
+        lambda n, kinds, bits: n * math.ceil(math.log2(kinds) / bits),
+    ),
+    Mistake(
         "the result is rounded down, and the last items do not fit",
         lambda n, kinds, bits: int(n * math.log2(kinds) / bits),
     ),
@@ -102,6 +106,11 @@ LINEAR_MEMORY_MISTAKES = (
         "the match is divided by the root of the width; there is no softmax "
         "here to protect",
         lambda k, v, q: _linear_memory(k, v, q) / math.sqrt(k.shape[1]),
+    ),
+    Mistake(
+        "the memory is transposed, keys down and values across: the query "
+        "then meets the values",
+        lambda k, v, q: (k.mT @ v) @ q,
     ),
     Mistake(
         "keys and values are summed apart and multiplied afterwards: every "
@@ -179,6 +188,13 @@ def _count_links(needs):
     return max(_longest_chain(needs) - 1, 0)
 
 
+def _chain_of_the_last(needs):
+    chain = []
+    for before in needs:
+        chain.append(1 + max((chain[i] for i in before), default=0))
+    return chain[-1] if chain else 0
+
+
 def _chain(needs, pick) -> int:
     chain = []
     for before in needs:
@@ -204,6 +220,11 @@ LONGEST_CHAIN_MISTAKES = (
     Mistake(
         "the waits between steps are counted, one fewer than the steps",
         _count_links,
+    ),
+    Mistake(
+        "the chain that ends at the last step is returned; a longer one may "
+        "have ended before",
+        _chain_of_the_last,
     ),
     Mistake(
         "the branches that meet are added up; a step waits for the slowest "
