@@ -103,6 +103,26 @@ def test_runs_become_a_median_and_a_band():
     assert len(ax.collections) == 1
 
 
+@pytest.mark.parametrize(
+    ("x", "written"),
+    [
+        ([1, 2, 4, 1024], ["1", "2", "4", "1,024"]),
+        ([1, 2, 3], None),  # too close to write each
+        ([0.5, 2, 8], None),  # not whole
+        ([2**i for i in range(9)], None),  # too many
+    ],
+)
+def test_a_few_whole_numbers_are_written_on_a_log_axis(x, written):
+    given = {"a": [0.5] * len(x)}
+    plots.lines(x, given, xlabel="x", ylabel="y", log="x")
+    labels = [t.get_text() for t in plt.gca().get_xticklabels()]
+    if written:
+        assert labels == written
+        assert not len(plt.gca().get_xticks(minor=True))
+    else:
+        assert any("mathdefault" in label for label in labels)
+
+
 def test_labels_at_the_ends_do_not_overlap():
     series = {name: [0.0, 1.0] for name in "abc"}
     plots.lines([0, 1], series, xlabel="x", ylabel="y", log="x", level=0.5)

@@ -78,7 +78,8 @@ def lines(
 
     A series of shape (runs, len(x)) is drawn as its median with a band from
     its smallest to its largest. ``log`` is "", "x", "y" or "xy"; ``level``
-    adds a thin horizontal line to compare with.
+    adds a thin horizontal line to compare with. A few whole numbers on a
+    logarithmic x, such as 1, 2, 4, 8, are written as they are.
     """
     x = _numbers(x)
     with _figure(xlabel, ylabel, title, height) as ax:
@@ -103,12 +104,20 @@ def lines(
                 ends.append((x[last], middle[last], label, colour))
         if "x" in log:
             ax.set_xscale("log")
+            if len(x) <= 8 and (x % 1 == 0).all() and _far_apart(x):
+                ax.set_xticks(x, [f"{value:,.0f}" for value in x])
+                ax.set_xticks([], minor=True)
         if "y" in log:
             ax.set_yscale("log")
         if level is not None:
             ax.axhline(level, color=GREY, lw=0.8)
         ax.grid(True)
         _label_ends(ax, ends)
+
+
+def _far_apart(x: np.ndarray) -> bool:
+    """True where labels at x do not touch on a logarithmic axis."""
+    return len(x) > 1 and bool((x[1:] >= 1.8 * x[:-1]).all())
 
 
 def bars(
