@@ -5,6 +5,8 @@ held to the same three promises: it differs from the reference, it is
 caught, and its own diagnosis is the one given.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 from handmade.exercises import (
@@ -230,6 +232,11 @@ def test_an_answer_that_never_changes_is_told_so():
     assert "One way to get there: nothing is odd." in said
     said = examine(ODD, lambda n: n == 1).message
     assert said == "your output is what you get when all but one is even."
+    partly = replace(ODD, mistakes=(Mistake("some", lambda n: n == 1),))
+    said = examine(partly, lambda n: False).message
+    assert said == (
+        "your function says False in all 3 cases, and 2 of them want True."
+    )
     # no known mistake: only the case is told
     assert "in the case “two”" in examine(ODD, lambda n: True).message
 

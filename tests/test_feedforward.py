@@ -4,6 +4,7 @@ import pytest
 import torch
 from gradient_helpers import assert_equal_with_gradients, same_names
 from handmade.blocks.feedforward import FeedForward, SwiGLU, gelu, gelu_tanh
+from handmade.blocks.norms import LayerNorm
 from handmade.weights import random_reference
 from torch.nn import functional as F
 
@@ -62,21 +63,31 @@ def test_gpt2s_layer_and_its_gradients():
     assert_equal_with_gradients(ours, theirs, [x], pairs)
 
 
-def test_berts_layer():
+def test_berts_layer_and_its_gradients():
     from transformers import BertConfig
-    from transformers.models.bert.modeling_bert import BertIntermediate
+    from transformers.models.bert.modeling_bert import (
+        BertIntermediate,
+        BertOutput,
+    )
 
     config = BertConfig(hidden_size=6, intermediate_size=10,
                         num_attention_heads=2)  # fmt: skip
-    with torch.no_grad():
-        theirs = random_reference(BertIntermediate, config).double()
-        ours = FeedForward(6, 10, gelu).double()
-        ours.up_proj.load_state_dict(theirs.dense.state_dict())
-        ours.down_proj.weight.copy_(torch.randn(6, 10))
-        ours.down_proj.bias.copy_(torch.randn(6))
-        x = torch.randn(3, 6, dtype=torch.float64)
-        want = F.linear(theirs(x), ours.down_proj.weight, ours.down_proj.bias)
-        torch.testing.assert_close(ours(x), want, rtol=1e-10, atol=1e-10)
+    up = random_reference(BertIntermediate, config).double()
+    down = random_reference(BertOutput, config).double()
+    ours, norm = FeedForward(6, 10, gelu), LayerNorm(6, config.layer_norm_eps)
+    ours.up_proj.load_state_dict(up.dense.state_dict())
+    ours.down_proj.load_state_dict(down.dense.state_dict())
+    norm.load_state_dict(down.LayerNorm.state_dict())
+    ours, norm = ours.double(), norm.double()
+    pairs = same_names(ours.up_proj, up.dense)
+    pairs += same_names(ours.down_proj, down.dense)
+    pairs += same_names(norm, down.LayerNorm)
+    assert_equal_with_gradients(
+        lambda x: norm(x + ours(x)),
+        lambda x: down(up(x), x),
+        [torch.randn(2, 5, 6, dtype=torch.float64)],
+        pairs,
+    )
 
 
 @pytest.mark.parametrize(

@@ -108,16 +108,17 @@ def examine(exercise: Exercise, fn: Callable) -> Finding | None:
         message = f"{problem(raised[0])}\n  It raises because {mistake.says}."
     elif raised:
         message = f"{problem(raised[0])}\n  Elsewhere {message}"
-    elif rest:
-        some = f"in {len(explained)} of the {len(wrong)} wrong cases "
-        message = f"{some}{message}\n  Besides, {problem(rest[0])}"
     elif all(got is gots[0] and isinstance(got, bool) for got in gots):
         # any constant answer looks like any other: only say what is known
         message = (
             f"your function says {gots[0]} in all {len(gots)} cases, and "
-            f"{len(wrong)} of them want {not gots[0]}. One way to get there: "
-            f"{mistake.says}."
+            f"{len(wrong)} of them want {not gots[0]}."
         )
+        if not rest:
+            message += f" One way to get there: {mistake.says}."
+    elif rest:
+        some = f"in {len(explained)} of the {len(wrong)} wrong cases "
+        message = f"{some}{message}\n  Besides, {problem(rest[0])}"
     return Finding(message, mistake)
 
 

@@ -142,6 +142,10 @@ SWIGLU_WIDTH = Exercise(
             lambda d, m: 8 * d // 3 // m * m,
         ),
         Mistake(
+            "the quotient 8 D / 3 is not rounded down before the multiple",
+            lambda d, m: -(-8 * d // (3 * m)) * m,
+        ),
+        Mistake(
             "it is rounded to the nearest multiple, not up",
             lambda d, m: (8 * d // 3 + m // 2) // m * m,
         ),
@@ -165,11 +169,21 @@ SWIGLU_WIDTH = Exercise(
 # -- is-affine: fn(layer, x (N, D)) -> bool
 
 
-def _is_affine(layer, x, size: float = 100.0) -> bool:
+def _same(a, b, share: float = 1e-4) -> bool:
+    """True where no number is off by more than a share of the largest."""
+    return torch.allclose(a, b, rtol=0, atol=share * float(a.abs().max()))
+
+
+def _is_affine(layer, x, size: float = 100.0, same=_same) -> bool:
     a = size * x
     b = a.roll(1, 0)
     zero = layer(torch.zeros_like(a))
-    return torch.allclose(layer(a + b) + zero, layer(a) + layer(b))
+    return same(layer(a + b) + zero, layer(a) + layer(b))
+
+
+def _odd(layer, x) -> bool:
+    zero = layer(0 * x)
+    return _same(layer(100 * x) - zero, zero - layer(-100 * x))
 
 
 def _network(act, bias: bool = True, far: float = 0.0) -> nn.Module:
@@ -180,11 +194,16 @@ def _network(act, bias: bool = True, far: float = 0.0) -> nn.Module:
     return net.requires_grad_(False)
 
 
-def _layer_case(label: str, make) -> Case:
+def _linear() -> nn.Module:
+    torch.manual_seed(5)
+    return nn.Linear(64, 64, bias=False).requires_grad_(False)
+
+
+def _layer_case(label: str, make, *shape: int, dtype=torch.float64) -> Case:
     def build() -> tuple:
         with torch.random.fork_rng():
             layer = make()
-        return layer, *_random((5, 4))
+        return layer, _random(shape or (5, 4))[0].to(dtype)
 
     return Case(label, build)
 
@@ -202,29 +221,48 @@ IS_AFFINE = Exercise(
             "ReLU without biases", lambda: _network(torch.relu, bias=False)
         ),
         _layer_case(
+            "tanh without biases", lambda: _network(torch.tanh, bias=False)
+        ),
+        _layer_case(
             "ReLU that typical inputs leave open",
             lambda: _network(torch.relu, far=20.0),
+        ),
+        _layer_case(
+            "one Linear in float32", _linear, 64, 64, dtype=torch.float32
         ),
     ),
     mistakes=(
         Mistake(
             "the output at zero, which the biases make, is not subtracted",
-            lambda layer, x: torch.allclose(
+            lambda layer, x: _same(
                 layer(100 * x + x.roll(1, 0)),
                 layer(100 * x) + layer(x.roll(1, 0)),
             ),
         ),
         Mistake(
             "only a factor is tested: ReLU passes f(2 x) = 2 f(x)",
-            lambda layer, x: torch.allclose(
+            lambda layer, x: _same(
                 layer(200 * x) - layer(0 * x),
                 2 * (layer(100 * x) - layer(0 * x)),
             ),
         ),
         Mistake(
+            "only the sign is tested: tanh passes f(-x) = -f(x)",
+            _odd,
+        ),
+        Mistake(
             "only inputs of ordinary size are tested: a ReLU with large "
             "biases is open for all of them",
             lambda layer, x: _is_affine(layer, x, size=1.0),
+        ),
+        Mistake(
+            "each number must agree to `allclose`'s own tolerance: float32 "
+            "rounds large inputs by more, so allow a share of the largest",
+            lambda layer, x: _is_affine(layer, x, same=torch.allclose),
+        ),
+        Mistake(
+            "the layer's type is looked at, not what it does",
+            lambda layer, x: isinstance(layer, nn.Linear),
         ),
     ),
 )

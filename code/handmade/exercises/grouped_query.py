@@ -5,6 +5,8 @@ G key/value heads · K head width · D model width
 """
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from handmade.blocks.attention import attention, repeat_kv
 from handmade.exercises.core import Case, Exercise, Mistake
@@ -33,10 +35,6 @@ def _tiled(x, n_heads):
     return x.repeat(1, n_heads // x.shape[1], 1, 1)
 
 
-def _along(axis):
-    return lambda x, n: x.repeat_interleave(n // x.shape[1], dim=axis)
-
-
 REPEAT_MISTAKES = (
     Mistake(
         "the heads are laid out a, b, a, b by `repeat`; neighbours share, so "
@@ -49,7 +47,7 @@ REPEAT_MISTAKES = (
     ),
     Mistake(
         "the tokens (axis 2) are repeated instead of the heads (axis 1)",
-        _along(2),
+        lambda x, n: x.repeat_interleave(n // x.shape[1], dim=2),
     ),
     Mistake(
         "every query head gets the first key/value head",
@@ -107,6 +105,35 @@ BYTES_MISTAKES = (
 
 # -- grouped-attention: fn(q (B, H, T, K), k, v (B, G, S, K)) -> (B, H, T, K)
 
+
+class _NoRoom(TorchDispatchMode):
+    """Raise where an operation makes ``limit`` numbers or more."""
+
+    def __init__(self, given: tuple, limit: int) -> None:
+        super().__init__()
+        self.given = {x.untyped_storage().data_ptr() for x in given}
+        self.limit = limit
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        made = operation(*args, **(kwargs or {}))
+        for x in filter(torch.is_tensor, tree_leaves(made)):
+            storage = x.untyped_storage()  # a view has that of another
+            numbers = storage.nbytes() // x.element_size()
+            if storage.data_ptr() not in self.given and numbers >= self.limit:
+                raise MemoryError(f"a new tensor of {numbers:,} numbers")
+        return made
+
+
+def _without_copies(fn):
+    """Call the function with no room for the keys of each query head."""
+
+    def call(q, k, v):
+        with _NoRoom((q, k, v), q.shape[1] * k.shape[2] * k.shape[3]):
+            return fn(q, k, v)
+
+    return call
+
+
 GROUPED = (
     Case(
         "six heads on two",
@@ -128,33 +155,58 @@ GROUPED = (
         "values of another width",
         lambda: _random(4, (1, 4, 3, 5), (1, 2, 6, 5), (1, 2, 6, 2)),
     ),
+    Case(
+        "no room for copies of the keys",
+        lambda: _random(5, (1, 8, 1, 16), (1, 2, 64, 16), (1, 2, 64, 16)),
+        through=_without_copies,
+    ),
 )
 
 
-def _with_kv(change):
-    """Attention on keys and values given to the query heads by `change`."""
-    return lambda q, k, v: attention(
-        q, change(k, q.shape[1]), change(v, q.shape[1])
-    )
+def _meet(x_BHTX, y_BGXY, tiled: bool = False):
+    """Multiply each query head's matrix by that of its group."""
+    G, T = y_BGXY.shape[1], x_BHTX.shape[2]
+    x_BGRTX = x_BHTX.unflatten(1, (-1, G) if tiled else (G, -1))
+    if tiled:  # head h meets h mod G
+        x_BGRTX = x_BGRTX.transpose(1, 2)
+    z_BGRTY = (x_BGRTX.flatten(2, 3) @ y_BGXY).unflatten(2, (-1, T))
+    return (z_BGRTY.transpose(1, 2) if tiled else z_BGRTY).flatten(1, 2)
 
 
-def _crossed(q, k, v):
-    return attention(q, repeat_kv(k, q.shape[1]), _tiled(v, q.shape[1]))
+def _grouped(q, k, v, *, scale=None, axis=-1, keys=False, values=False):
+    """Attend; ``keys`` and ``values`` say whether each is laid out tiled."""
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    weights = (_meet(q, k.mT, keys) * scale).softmax(axis)
+    return _meet(weights, v, values)
+
+
+def _heads_turned(q, k, v):
+    out = _grouped(q, k, v).unflatten(1, (k.shape[1], -1))
+    return out.transpose(1, 2).flatten(1, 2)
 
 
 GROUPED_MISTAKES = (
     Mistake(
         "query head h reads key/value head h mod G: the heads of a group "
         "must be neighbours, h // (H / G)",
-        _with_kv(_tiled),
+        lambda q, k, v: _grouped(q, k, v, keys=True, values=True),
     ),
     Mistake(
         "the values go to other query heads than their keys",
-        _crossed,
+        lambda q, k, v: _grouped(q, k, v, values=True),
+    ),
+    Mistake(
+        "the heads come back in another order: groups and the heads in them "
+        "have changed places",
+        _heads_turned,
     ),
     Mistake(
         "the scores are not divided by the root of the head's width",
-        lambda q, k, v: attention(q, k, v, scale=1.0),
+        lambda q, k, v: _grouped(q, k, v, scale=1.0),
+    ),
+    Mistake(
+        "the softmax runs over the queries, not over the keys",
+        lambda q, k, v: _grouped(q, k, v, axis=-2),
     ),
     Mistake(
         "the query heads of a group are averaged first: sharing keys does "
@@ -166,7 +218,13 @@ GROUPED_MISTAKES = (
     ),
     Mistake(
         "every query head reads the first key/value head",
-        _with_kv(lambda x, n: x[:, :1].expand(-1, n, -1, -1)),
+        lambda q, k, v: _grouped(q, k[:, :1], v[:, :1]),
+    ),
+    Mistake(
+        "the keys are copied for each query head that reads them, by "
+        "`repeat_interleave`, by `expand` with `flatten`, or by an `@` that "
+        "broadcasts one axis between others",
+        attention,
     ),
 )
 
@@ -229,7 +287,7 @@ EXERCISES = (
     ),
     Exercise(
         name="grouped-attention",
-        reference=attention,
+        reference=_grouped,
         cases=GROUPED,
         mistakes=GROUPED_MISTAKES,
     ),

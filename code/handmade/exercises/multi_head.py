@@ -52,6 +52,11 @@ SPLIT_MISTAKES = (
         lambda x, H: x.unflatten(-1, (-1, H)).permute(0, 3, 1, 2),
     ),
     Mistake(
+        "tokens and width are swapped first and cut afterwards: each head "
+        "gets the numbers in another order",
+        lambda x, H: x.mT.reshape(x.shape[0], H, x.shape[1], -1),
+    ),
+    Mistake(
         "the last two axes are swapped as well: (B, H, K, T)",
         lambda x, H: split_heads(x, H).mT,
     ),
@@ -140,6 +145,15 @@ def _not_transposed(x, w_q, w_k, w_v, w_o, n_heads, mask=None):
     return _multi_head(x, *mats, n_heads, mask)
 
 
+def _mask_ignored(x, w_q, w_k, w_v, w_o, n_heads, mask=None):
+    return _multi_head(x, w_q, w_k, w_v, w_o, n_heads)
+
+
+def _mask_inverted(x, w_q, w_k, w_v, w_o, n_heads, mask=None):
+    mask = mask if mask is None else ~mask
+    return _multi_head(x, w_q, w_k, w_v, w_o, n_heads, mask)
+
+
 def _layer_case(label, B, T, H, K, mask=None) -> Case:
     def make() -> tuple:
         D = H * K
@@ -183,6 +197,12 @@ MULTI_HEAD_MISTAKES = (
     Mistake(
         "the weights are used as x @ w; a linear layer computes x @ w.T",
         _not_transposed,
+    ),
+    Mistake("the mask is ignored", _mask_ignored),
+    Mistake(
+        "the mask is inverted: here True means that a token may look, in "
+        "nn.MultiheadAttention that it may not",
+        _mask_inverted,
     ),
 )
 
