@@ -51,7 +51,8 @@ def load_balancing_loss(
     E * sum_e f_e P_e,  f_e tokens that chose e / N, P_e mean probability of e
 
     k where all experts are used alike, up to E where each token takes the
-    same k with certainty. Only P has a gradient: f counts. ``mask`` (N), 1 for
+    same k with certainty; but k, too, for any f where P is even, so log f to
+    see the use. Only P has a gradient: f counts. ``mask`` (N), 1 for
     a token and 0 for padding, leaves the padding out. The value is that of
     transformers; for k = 1 it is the loss of [fedus2022].
     """

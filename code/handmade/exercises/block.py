@@ -10,12 +10,10 @@ import torch
 from handmade.exercises.core import Case, Exercise, Mistake
 
 
-def _random(*shapes: tuple, size: float = 1.0) -> tuple:
-    generator = torch.Generator().manual_seed(sum(map(sum, shapes)))
-    return tuple(
-        torch.randn(*shape, generator=generator, dtype=torch.float64) * size
-        for shape in shapes
-    )
+def _random(shape: tuple, size: float = 1.0) -> tuple:
+    generator = torch.Generator().manual_seed(sum(shape))
+    x = torch.randn(*shape, generator=generator, dtype=torch.float64)
+    return (x * size,)
 
 
 # four parts that cannot be mistaken for each other
@@ -49,32 +47,41 @@ def _block(x, attn_norm, attn, ffn_norm, ffn, placement):
     return x + ffn(ffn_norm(x))
 
 
-def _overwritten(x, attn_norm, attn, ffn_norm, ffn, placement):
-    if placement == "post":
-        return _block(x, attn_norm, attn, ffn_norm, ffn, placement)
+def _only(placement, wrong):
+    """The mistake in one of the two branches, the other one right."""
+    return lambda *parts: (wrong if parts[-1] == placement else _block)(*parts)
+
+
+def _overwrites(x, attn_norm, attn, ffn_norm, ffn, _):
     x = attn_norm(x)
     x = x + attn(x)
     x = ffn_norm(x)
     return x + ffn(x)
 
 
-def _side_by_side(x, attn_norm, attn, ffn_norm, ffn, placement):
-    if placement == "post":
-        return _block(x, attn_norm, attn, ffn_norm, ffn, placement)
-    return x + attn(attn_norm(x)) + ffn(ffn_norm(x))
+_overwritten = _only("pre", _overwrites)
+_side_by_side = _only(
+    "pre", lambda x, n1, attn, n2, ffn, _: x + attn(n1(x)) + ffn(n2(x))
+)
 
 
-def _norm_on_branch(x, attn_norm, attn, ffn_norm, ffn, placement):
-    if placement == "post":
-        x = x + attn_norm(attn(x))
-        return x + ffn_norm(ffn(x))
-    return _block(x, attn_norm, attn, ffn_norm, ffn, placement)
+def _norm_on_branch(x, attn_norm, attn, ffn_norm, ffn, _):
+    x = x + attn_norm(attn(x))
+    return x + ffn_norm(ffn(x))
 
 
 def _no_residual(x, attn_norm, attn, ffn_norm, ffn, placement):
     if placement == "post":
         return ffn_norm(ffn(attn_norm(attn(x))))
     return ffn(ffn_norm(attn(attn_norm(x))))
+
+
+def _norms_swapped(x, attn_norm, attn, ffn_norm, ffn, placement):
+    return _block(x, ffn_norm, attn, attn_norm, ffn, placement)
+
+
+def _other_placement(*parts):
+    return _block(*parts[:-1], "pre" if parts[-1] == "post" else "post")
 
 
 def _block_case(label: str, *shape: int, placement: str) -> Case:
@@ -103,18 +110,26 @@ BLOCK = Exercise(
         ),
         Mistake(
             "post normalizes what the layer returns instead of the sum",
-            _norm_on_branch,
+            _only("post", _norm_on_branch),
         ),
         Mistake("nothing is added back: there is no residual", _no_residual),
+        Mistake("the two norms change places", _norms_swapped),
+        *(
+            Mistake(f"{what} in {placement}", _only(placement, wrong))
+            for what, wrong in (
+                ("nothing is added back", _no_residual),
+                ("the two norms change places", _norms_swapped),
+            )
+            for placement in ("pre", "post")
+        ),
+        Mistake("pre and post change places", _other_placement),
         Mistake(
-            "the two norms change places",
-            lambda x, n1, a, n2, f, p: _block(x, n2, a, n1, f, p),
+            "the placement is ignored: it is always pre",
+            _only("post", _other_placement),
         ),
         Mistake(
-            "pre and post change places",
-            lambda x, n1, a, n2, f, p: _block(
-                x, n1, a, n2, f, "pre" if p == "post" else "post"
-            ),
+            "the placement is ignored: it is always post",
+            _only("pre", _other_placement),
         ),
     ),
 )
@@ -132,10 +147,9 @@ def _keeps_stream(block, x):
 
 
 def _as_block(fn, placement="pre"):
-    def block(x, attn, ffn):
-        return fn(x, _attn_norm, attn, _ffn_norm, ffn, placement)
-
-    return block
+    return lambda x, attn, ffn: fn(
+        x, _attn_norm, attn, _ffn_norm, ffn, placement
+    )
 
 
 def _halved(x, attn, ffn):
@@ -179,28 +193,25 @@ KEEPS_STREAM = Exercise(
     ),
     mistakes=(
         Mistake(
-            "only the size of x is compared, not x",
+            "one number is compared, such as the size of x, and not x",
             lambda block, x: torch.allclose(
                 block(x, _zero, _zero).norm(), x.norm()
             ),
         ),
         Mistake(
             "only the first token is compared",
-            lambda block, x: torch.allclose(
-                block(x, _zero, _zero)[0], x[0]
-            ),
+            lambda block, x: torch.allclose(block(x, _zero, _zero)[0], x[0]),
         ),
         Mistake(
-            "only the attention is silenced, while the feed-forward layer "
-            "still adds",
+            "a layer is not silenced and still adds, so that no output is x",
             lambda block, x: torch.allclose(block(x, _zero, _ffn), x),
         ),
         Mistake(
-            "shapes are compared, not values",
+            "shapes or types are compared, not values",
             lambda block, x: block(x, _zero, _zero).shape == x.shape,
         ),
     ),
-)  # fmt: skip
+)
 
 
 # -- residual-std: fn(std, n_blocks) -> float
@@ -224,6 +235,11 @@ RESIDUAL_STD = Exercise(
             lambda std, n: std / (2 * n),
         ),
         Mistake(
+            "it is divided by the number of blocks, without the root: "
+            "variances add, not sizes",
+            lambda std, n: std / n,
+        ),
+        Mistake(
             "it grows with depth instead of shrinking",
             lambda std, n: std * math.sqrt(2 * n),
         ),
@@ -235,8 +251,12 @@ RESIDUAL_STD = Exercise(
 
 
 def _shares(parts, eps):
-    total = parts.sum(0)
-    return parts / (total.pow(2).mean() + eps).sqrt()
+    return parts / (parts.sum(0).pow(2).mean() + eps).sqrt()
+
+
+def _divided(square):
+    """Divide by the root of another square than that of the sum."""
+    return lambda parts, eps: parts / (square(parts) + eps).sqrt()
 
 
 STREAM_SHARES = Exercise(
@@ -254,27 +274,24 @@ STREAM_SHARES = Exercise(
         Mistake(
             "each part is normalized by itself: their sum is then not what "
             "the model reads",
-            lambda parts, eps: (
-                parts / (parts.pow(2).mean(-1, keepdim=True) + eps).sqrt()
-            ),
+            _divided(lambda parts: parts.pow(2).mean(-1, keepdim=True)),
         ),
         Mistake(
             "it is divided by the mean square of all parts, not of their sum",
-            lambda parts, eps: parts / (parts.pow(2).mean() + eps).sqrt(),
+            _divided(lambda parts: parts.pow(2).mean()),
         ),
         Mistake(
-            "it is divided by the length of the sum, not by its root mean "
-            "square",
-            lambda parts, eps: (
-                parts / (parts.sum(0).pow(2).sum() + eps).sqrt()
-            ),
+            "the squares of the parts are added, not the parts",
+            _divided(lambda parts: parts.pow(2).sum(0).mean()),
+        ),
+        Mistake(
+            "it is divided by the length of the sum, not its root mean square",
+            _divided(lambda parts: parts.sum(0).pow(2).sum()),
         ),
         Mistake("eps is left out", lambda parts, eps: _shares(parts, 0.0)),
         Mistake(
-            "the sum runs along the axes instead of the parts",
-            lambda parts, eps: (
-                parts / (parts.sum(-1).pow(2).mean() + eps).sqrt()
-            ),
+            "the sum runs along the axes",
+            _divided(lambda parts: parts.sum(-1).pow(2).mean()),
         ),
     ),
 )

@@ -3,7 +3,7 @@
 N tokens · D model width · E experts · k experts a token
 """
 
-from functools import cache
+from functools import cache, partial
 
 import torch
 
@@ -11,12 +11,9 @@ from handmade.blocks import mixture_of_experts as moe
 from handmade.exercises.core import Case, Exercise, Mistake
 
 
-def _random(*shapes: tuple, dtype=torch.float32) -> tuple:
+def _random(*shapes: tuple) -> tuple:
     generator = torch.Generator().manual_seed(sum(map(sum, shapes)))
-    return tuple(
-        torch.randn(*shape, generator=generator, dtype=dtype)
-        for shape in shapes
-    )
+    return tuple(torch.randn(*shape, generator=generator) for shape in shapes)
 
 
 # -- route: fn(logits (N, E), k) -> weights (N, k), experts (N, k)
@@ -24,10 +21,6 @@ def _random(*shapes: tuple, dtype=torch.float32) -> tuple:
 
 def _route_case(label: str, N: int, E: int, k: int) -> Case:
     return Case(label, lambda: (*_random((N, E)), k))
-
-
-def _unnormalized(logits, k):
-    return moe.route(logits, k, renormalize=False)
 
 
 def _softmax_over_tokens(logits, k):
@@ -58,7 +51,7 @@ ROUTE = Exercise(
         Mistake(
             "the chosen probabilities are not divided by their sum: they add "
             "to less than 1",
-            _unnormalized,
+            lambda *args: moe.route(*args, renormalize=False),
         ),
         Mistake(
             "the chosen probabilities go through a second softmax, which "
@@ -85,15 +78,14 @@ ROUTE = Exercise(
 # -- mix-experts: fn(x (N, D), logits (N, E), experts, k) -> (N, D)
 
 
-def _mix(x, logits, experts, k, *, replace=False, scale_input=False):
+def _mix(x, logits, experts, k, *, replace=False, within=False, weigh=None):
     weights, chosen = moe.route(logits, k)
+    weights = weigh(weights) if weigh else weights
     out = torch.zeros_like(x)
     for e, expert in enumerate(experts):
         token, slot = torch.where(chosen == e)
-        if not len(token):
-            continue
         w = weights[token, slot, None]
-        y = expert(w * x[token]) if scale_input else w * expert(x[token])
+        y = expert(w * x[token]) if within else w * expert(x[token])
         out[token] = y if replace else out[token] + y
     return out
 
@@ -103,39 +95,51 @@ def _mix_by_slot(x, logits, experts, k):
     return sum(experts[slot](x) * weights[:, slot, None] for slot in range(k))
 
 
-def _mix_all(x, logits, experts, k):
-    weights = logits.softmax(-1)
-    return sum(
-        expert(x) * weights[:, e, None] for e, expert in enumerate(experts)
-    )
-
-
-def _mix_mean(x, logits, experts, k):
-    _, chosen = moe.route(logits, k)
-    equal = torch.zeros_like(logits).scatter(-1, chosen, 9.0)
-    return _mix(x, equal, experts, k)
-
-
 def _mix_unnormalized(x, logits, experts, k):
-    probs = logits.softmax(-1)
-    kept = probs.topk(k, -1).values.sum(-1, keepdim=True)
-    return _mix(x, logits, experts, k) * kept
+    best, _ = moe.route(logits, k, renormalize=False)
+    return _mix(x, logits, experts, k) * best.sum(-1, keepdim=True)
+
+
+def _mix_masked(x, logits, experts, k):
+    weights, chosen = moe.route(logits, k)
+    dense = torch.zeros_like(logits).scatter(-1, chosen, weights)
+    return sum(f(x) * dense[:, e, None] for e, f in enumerate(experts))
 
 
 @cache  # the same functions each time: cases are compared
-def _experts(n_experts: int, D: int) -> tuple:
+def _experts(n_experts: int, D: int) -> list:
     """Fixed functions of one matrix each, bent so that order matters."""
     matrices = _random(*[(D, D + e) for e in range(n_experts)])
 
-    def expert(matrix):
+    def expert(e, matrix):
         square = matrix @ matrix.mT / matrix.shape[-1]
-        return lambda rows: (rows @ square).tanh()
+        run = lambda rows: (rows @ square).tanh()  # noqa: E731
+        run.__name__ = f"expert {e}"
+        return run
 
-    return tuple(expert(matrix) for matrix in matrices)
+    return [expert(e, matrix) for e, matrix in enumerate(matrices)]
 
 
-def _mix_case(label: str, N: int, D: int, E: int, k: int) -> Case:
-    return Case(label, lambda: (*_random((N, D), (N, E)), _experts(E, D), k))
+def _rows(fn):
+    """In place of the result: how many rows each expert has run."""
+
+    def call(x, logits, experts, k):
+        rows = [0] * len(experts)
+
+        def count(e, some):
+            rows[e] += some.shape[:-1].numel()
+            return experts[e](some)
+
+        fn(x, logits, [partial(count, e) for e in range(len(rows))], k)
+        return f"rows run by each expert: {rows}"
+
+    return call
+
+
+def _mix_case(label: str, N: int, D: int, E: int, k: int, **how) -> Case:
+    return Case(
+        label, lambda: (*_random((N, D), (N, E)), _experts(E, D), k), **how
+    )
 
 
 def _unused_case() -> tuple:
@@ -152,6 +156,7 @@ MIX_EXPERTS = Exercise(
         _mix_case("one expert each", 6, 4, 3, 1),
         _mix_case("as many tokens as axes", 4, 4, 4, 2),
         Case("an expert nobody chose", _unused_case),
+        _mix_case("the rows that are run", 6, 4, 3, 2, through=_rows),
     ),
     mistakes=(
         Mistake(
@@ -167,10 +172,30 @@ MIX_EXPERTS = Exercise(
         Mistake(
             "the weight multiplies what goes into the expert, not what comes "
             "out",
-            lambda *args: _mix(*args, scale_input=True),
+            lambda *args: _mix(*args, within=True),
         ),
-        Mistake("all experts answer, not only the k chosen", _mix_all),
-        Mistake("the chosen experts all have the same weight", _mix_mean),
+        Mistake(
+            "all experts answer, not only the k chosen",
+            lambda x, logits, f, k: _mix_masked(x, logits, f, len(f)),
+        ),
+        Mistake(
+            "every expert runs on every token, and what is not wanted is "
+            "multiplied by zero",
+            _mix_masked,
+        ),
+        Mistake(
+            "the chosen experts all have the same weight",
+            lambda *args: _mix(*args, weigh=lambda w: 0 * w + 1 / args[-1]),
+        ),
+        Mistake(
+            "the weights are forgotten: each is 1",
+            lambda *args: _mix(*args, weigh=torch.ones_like),
+        ),
+        Mistake(
+            "all experts of a token have the weight of its best",
+            lambda *args: _mix(*args, weigh=lambda w: 0 * w + w[:, :1]),
+        ),
+        Mistake("x itself is added", lambda *args: args[0] + _mix(*args)),
         Mistake(
             "the weights of the chosen experts do not add to 1",
             _mix_unnormalized,
@@ -182,28 +207,16 @@ MIX_EXPERTS = Exercise(
 # -- balance-loss: fn(logits (N, E), k) -> scalar
 
 
-def _balance(logits, k, *, factor=True, soft=False, hard=False, every=False):
-    n_experts = logits.shape[-1]
+def _balance(logits, k, pair=lambda f, p: f.mean(0) * p.mean(0)):
     probs = logits.softmax(-1)
     chosen = torch.zeros_like(probs)
     chosen = chosen.scatter(-1, probs.topk(k, -1).indices, 1.0)
-    f, p = chosen.mean(0), probs.mean(0)
-    if soft:
-        f = p
-    if hard:
-        p = f
-    if every:
-        return n_experts * (chosen * probs).sum(-1).mean()
-    return (n_experts if factor else 1) * (f * p).sum()
+    return logits.shape[-1] * pair(chosen, probs).sum()
 
 
 def _balance_case(label: str, N: int, E: int, k: int, tilt=0.0) -> Case:
-    def make() -> tuple:
-        (logits,) = _random((N, E))
-        logits[:, 0] += tilt
-        return logits, k
-
-    return Case(label, make)
+    tilted = torch.tensor([tilt] + [0.0] * (E - 1))
+    return Case(label, lambda: (_random((N, E))[0] + tilted, k))
 
 
 BALANCE_LOSS = Exercise(
@@ -217,20 +230,20 @@ BALANCE_LOSS = Exercise(
     mistakes=(
         Mistake(
             "the factor E is missing, so the value falls as experts are added",
-            lambda logits, k: _balance(logits, k, factor=False),
+            lambda logits, k: _balance(logits, k) / logits.shape[-1],
         ),
         Mistake(
             "the mean probability is multiplied by itself: nothing is counted",
-            lambda logits, k: _balance(logits, k, soft=True),
+            lambda *args: _balance(*args, lambda f, p: p.mean(0) ** 2),
         ),
         Mistake(
             "the counts are multiplied by themselves, which has no gradient",
-            lambda logits, k: _balance(logits, k, hard=True),
+            lambda *args: _balance(*args, lambda f, p: f.mean(0) ** 2),
         ),
         Mistake(
             "count and probability are multiplied token by token, before the "
             "mean: that rewards spread-out probabilities, not spread-out use",
-            lambda logits, k: _balance(logits, k, every=True),
+            lambda *args: _balance(*args, lambda f, p: (f * p).mean(0)),
         ),
         Mistake(
             "only the first choice of each token is counted",

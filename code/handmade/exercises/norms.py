@@ -19,10 +19,10 @@ def _random(*shapes: tuple, size: float = 1.0, dtype=torch.float32) -> tuple:
 # -- layer-norm: fn(x, gain, bias, eps) -> y
 
 
-def _layer_norm(x, gain, bias, eps):
-    centred = x - x.mean(-1, keepdim=True)
-    variance = centred.pow(2).mean(-1, keepdim=True)
-    return gain * centred / (variance + eps).sqrt() + bias
+def _layer_norm(x, gain, bias, eps, *, axis=-1, correction=0, outside=False):
+    variance = x.var(axis, correction=correction, keepdim=True)
+    root = variance.sqrt() + eps if outside else (variance + eps).sqrt()
+    return gain * (x - x.mean(axis, keepdim=True)) / root + bias
 
 
 def _norm_case(label: str, *shape: int, size: float = 1.0, shift=0.0) -> Case:
@@ -54,24 +54,15 @@ LAYER_NORM = Exercise(
         ),
         Mistake(
             "the variance divides by D - 1 instead of D",
-            lambda x, g, b, eps: (
-                g * (x - x.mean(-1, True)) / (x.var(-1, keepdim=True) + eps)
-                .sqrt() + b
-            ),
+            lambda *args: _layer_norm(*args, correction=1),
         ),
         Mistake(
             "eps is added to the standard deviation instead of the variance",
-            lambda x, g, b, eps: (
-                g * (x - x.mean(-1, True))
-                / (x.std(-1, correction=0, keepdim=True) + eps) + b
-            ),
+            lambda *args: _layer_norm(*args, outside=True),
         ),
         Mistake(
             "eps is added to the standard deviation, which divides by D - 1",
-            lambda x, g, b, eps: (
-                g * (x - x.mean(-1, True)) / (x.std(-1, keepdim=True) + eps)
-                + b
-            ),
+            lambda *args: _layer_norm(*args, correction=1, outside=True),
         ),
         Mistake(
             "there is no eps",
@@ -82,6 +73,14 @@ LAYER_NORM = Exercise(
             lambda x, g, b, eps: (
                 g * (x - x.mean()) / (x.var(correction=0) + eps).sqrt() + b
             ),
+        ),
+        Mistake(
+            "mean and variance are taken over the first axis, not the last",
+            lambda *args: _layer_norm(*args, axis=0),
+        ),
+        Mistake(
+            "eps is squared",
+            lambda x, g, b, eps: _layer_norm(x, g, b, eps**2),
         ),
         Mistake(
             "the gain multiplies the bias too",
@@ -166,6 +165,10 @@ BATCH_NORM = Exercise(
             lambda *args: _batch_norm(*args, axes=0),
         ),
         Mistake(
+            "the running numbers are replaced by the batch's",
+            lambda x, m, v, _, eps: _batch_norm(x, m, v, 1.0, eps),
+        ),
+        Mistake(
             "the running numbers are not changed",
             lambda x, m, v, *rest: (_batch_norm(x, m, v, *rest)[0], m, v),
         ),
@@ -176,7 +179,7 @@ BATCH_NORM = Exercise(
 # -- layer-norm-backward: fn(x, grad, eps) -> the gradient at x
 
 
-def _backward(x, grad, eps, *, mean=True, along=True):
+def _backward(x, grad, eps, *, mean=True, along=True, over=None):
     centred = x - x.mean(-1, keepdim=True)
     scale = (centred.pow(2).mean(-1, keepdim=True) + eps).rsqrt()
     normed = centred * scale
@@ -184,8 +187,13 @@ def _backward(x, grad, eps, *, mean=True, along=True):
     if mean:
         out = out - grad.mean(-1, keepdim=True)
     if along:
-        out = out - normed * (grad * normed).mean(-1, keepdim=True)
+        part = (grad * normed).sum(-1, keepdim=True)
+        out = out - normed * part / (over or _width)(normed)
     return out * scale
+
+
+def _width(normed):
+    return normed.shape[-1]
 
 
 def _backward_case(label: str, *shape: int, size: float = 1.0) -> Case:
@@ -217,6 +225,17 @@ LAYER_NORM_BACKWARD = Exercise(
         Mistake(
             "the mean is treated as a constant, as in RMSNorm",
             lambda x, g, eps: _backward(x, g, eps, mean=False),
+        ),
+        Mistake(
+            "the part along y is divided by y times y, as a projection is, "
+            "not by D: the two differ by eps",
+            lambda x, g, eps: _backward(
+                x, g, eps, over=lambda y: y.pow(2).sum(-1, keepdim=True)
+            ),
+        ),
+        Mistake(
+            "gradient times y is summed, not averaged",
+            lambda x, g, eps: _backward(x, g, eps, over=lambda y: 1),
         ),
         Mistake(
             "the division by the standard deviation is forgotten",
@@ -266,6 +285,14 @@ FOLD_NORM = Exercise(
         Mistake(
             "the norm's bias is dropped",
             lambda g, b, w, c: (w * g, c),
+        ),
+        Mistake(
+            "the layer's own bias is dropped",
+            lambda g, b, w, c: (w * g, w @ b),
+        ),
+        Mistake(
+            "the gain is dropped",
+            lambda g, b, w, c: (w, w @ b + c),
         ),
     ),
 )
