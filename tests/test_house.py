@@ -247,9 +247,11 @@ def test_no_class_stands_on_two_pages():
 
 
 @each_page
-def test_cells_are_short(page: Page):
+def test_cells_are_short_and_narrow(page: Page):
     for number, cell in enumerate(page.cells("code"), 1):
-        assert len(cell.source.split("\n")) <= 25, f"cell {number}"
+        lines = cell.source.split("\n")
+        assert len(lines) <= 25, f"cell {number}"
+        assert max(map(len, lines)) < 80, f"cell {number}"
 
 
 @pytest.mark.parametrize("page", BOOK.pages, ids=lambda p: p.source.stem)
