@@ -265,8 +265,8 @@ STREAM_SHARES = Exercise(
     cases=tuple(
         Case(label, lambda s=shape, z=size: (*_random(s, size=z), 1e-5))
         for label, shape, size in (
-            ("one block", (2, 5), 1.0),
-            ("four blocks", (5, 6), 1.0),
+            ("one layer", (2, 5), 1.0),
+            ("four layers", (5, 6), 1.0),
             ("small parts", (4, 6), 1e-3),
         )
     ),
