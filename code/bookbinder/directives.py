@@ -1,0 +1,315 @@
+"""Directives: what each one the book uses becomes in a plain notebook.
+
+The classes are those that the site's build runs, so arguments, options and
+content are cut apart as on the page. Of the options each row names those that
+are shown here, and those that say nothing in a notebook; any other is an
+error.
+"""
+
+import logging
+import re
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+from docutils.parsers.rst import Directive as Class
+from docutils.parsers.rst.directives import admonitions
+from docutils.parsers.rst.states import MarkupError
+from markdown_it.token import Token
+from myst_parser.parsers.directives import parse_directive_text
+from sphinx.directives import code, patches
+from sphinx.errors import PycodeError
+from sphinx.pycode import ModuleAnalyzer
+from sphinx_design.dropdown import DropdownDirective
+from sphinx_exercise import directive as exercises
+from sphinxcontrib.bibtex.directives import BibliographyDirective
+
+from bookbinder import macros, myst
+from bookbinder.links import Links
+
+# how it looks on the page, or what it is called there
+INERT = frozenset({"class", "name", "label"})
+
+
+class Writer(Protocol):
+    """What a directive asks of the page's rewriting."""
+
+    links: Links
+
+    def blocks(self, text: str) -> str: ...
+    def inline(self, text: str) -> str: ...
+    def html(self, text: str) -> str: ...
+    def starts_with_prose(self, text: str) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Directive:
+    """One directive, cut apart as the page's build does."""
+
+    name: str
+    argument: str
+    options: dict[str, Any]
+    body: str
+
+
+@dataclass(frozen=True)
+class Rewriting:
+    """A directive's class in the build, and what becomes of it."""
+
+    build: type[Class]
+    show: Callable[[Directive, Writer], str]
+    shown: frozenset[str] = frozenset()  # options that change the notebook
+    inert: frozenset[str] = INERT  # options that are for the page alone
+    nested: bool = True  # whether its content is MyST
+
+
+def read(token: Token, page: Path) -> Directive:
+    """Cut a fence apart. Raises ValueError for what is not rewritten."""
+    found = myst.directive(token)
+    assert found is not None
+    name, argument = found
+    if name not in TABLE:
+        raise ValueError(f"{page}: no rewriting for the directive {name!r}")
+    row = TABLE[name]
+    try:
+        parsed = parse_directive_text(
+            row.build, argument, myst.content(token)
+        )
+    except MarkupError as error:
+        raise ValueError(f"{page}: the directive {name!r}: {error}") from None
+    if parsed.warnings:
+        told = "; ".join(warning.msg for warning in parsed.warnings)
+        raise ValueError(f"{page}: the directive {name!r}: {told}")
+    for option, value in parsed.options.items():
+        if option not in row.shown | row.inert:
+            raise ValueError(
+                f"{page}: the option {option!r} of {name!r}: got {value!r}, "
+                f"want none but {sorted(row.shown | row.inert)}"
+            )
+    title = " ".join(parsed.arguments)
+    return Directive(name, title, parsed.options, "\n".join(parsed.body))
+
+
+def show(directive: Directive, writer: Writer) -> str:
+    """Return what a notebook shows in place of the directive."""
+    return TABLE[directive.name].show(directive, writer)
+
+
+def quoted(text: str) -> str:
+    return textwrap.indent(text, "> ", lambda line: True).replace(
+        "> \n", ">\n"
+    )
+
+
+def note(directive: Directive, writer: Writer) -> str:
+    inner = writer.blocks(directive.body).strip("\n")
+    # what is no paragraph starts on a line of its own
+    gap = " " if writer.starts_with_prose(directive.body) else "\n\n"
+    return quoted(f"**{directive.name.capitalize()}.**{gap}{inner}")
+
+
+def admonition(directive: Directive, writer: Writer) -> str:
+    title = writer.inline(directive.argument)
+    return quoted(f"**{title}**\n\n{writer.blocks(directive.body).strip()}")
+
+
+def exercise(directive: Directive, writer: Writer) -> str:
+    title = writer.inline(directive.argument)
+    head = f"**Exercise: {title}**" if title else "**Exercise**"
+    inner = writer.blocks(directive.body).strip("\n")
+    text = f"{head}\n\n{inner}".rstrip("\n")
+    return quoted(text) if directive.name == "exercise" else text
+
+
+def solution_start(directive: Directive, writer: Writer) -> str:
+    inner = writer.blocks(directive.body).strip("\n")
+    head = "**Solution** (try it yourself first)"
+    return f"{head}\n\n{inner}".rstrip("\n")
+
+
+def fold(directive: Directive, writer: Writer) -> str:
+    # a summary is HTML: no notebook reads markdown in it
+    title = "Solution"
+    if directive.name == "dropdown":
+        title = writer.html(writer.inline(directive.argument)) or "Details"
+    state = " open" if "open" in directive.options else ""
+    inner = writer.blocks(directive.body).strip("\n")
+    return (
+        f"<details{state}><summary>{title}</summary>\n\n{inner}\n\n</details>"
+    )
+
+
+def nothing(directive: Directive, writer: Writer) -> str:
+    return ""
+
+
+def figure(directive: Directive, writer: Writer) -> str:
+    image = f"![{directive.options.get('alt', '')}]({directive.argument})"
+    if not directive.body.strip():
+        return image
+    caption, *legend = re.split(r"\n\s*\n", directive.body.strip(), maxsplit=1)
+    below = [f"*{writer.inline(caption)}*", *map(writer.blocks, legend)]
+    return "\n\n".join([image, *below])
+
+
+def formula(directive: Directive, writer: Writer) -> str:
+    tex = f"{directive.argument}\n\n{directive.body}".strip()
+    label = directive.options.get("label") or directive.options.get("name")
+    return display(tex, label, writer.links, "nowrap" in directive.options)
+
+
+def display(
+    tex: str, label: str | None, links: Links, nowrap: bool = False
+) -> str:
+    """Return a formula of its own, with its number if it has a label."""
+    tex = macros.expand(tex, links.macros)
+    if nowrap:
+        return tex
+    if macros.needs_rows(tex):
+        tex = f"\\begin{{aligned}}\n{tex}\n\\end{{aligned}}"
+    if label:
+        tex += rf" \tag{{{number(label, links)}}}"
+    return f"$$\n{tex}\n$$"
+
+
+def number(label: str, links: Links) -> str:
+    """Return the number that the page gives to an equation."""
+    return links.label(label)[1].strip("()")
+
+
+def bibliography(directive: Directive, writer: Writer) -> str:
+    entries = writer.links.citations
+    return "\n".join(f"- {entries[key]}" for key in sorted(entries))
+
+
+def include(directive: Directive, writer: Writer) -> str:
+    """Show a file of the repository, cut by Sphinx as on the page."""
+    path = included(directive.argument, writer.links)
+    text = excerpt(path, directive.options, writer.links.page).rstrip("\n")
+    ticks = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, ticks + 1)
+    language = directive.options.get("language", "python")
+    block = f"{fence}{language}\n{text}\n{fence}"
+    if (caption := directive.options.get("caption", "no")) == "no":
+        return block
+    return f"*{writer.inline(caption or directive.argument)}*\n\n{block}"
+
+
+def included(name: str, links: Links) -> Path:
+    """Return the file, as Sphinx finds it: from the page, or the root."""
+    folder = links.root if name.startswith("/") else links.page.parent
+    path = (folder / name.lstrip("/")).resolve()
+    if not (path.is_relative_to(links.root.resolve()) and path.is_file()):
+        raise ValueError(
+            f"{links.page}: literalinclude: got {name!r}, "
+            "want a file of this repository"
+        )
+    return path
+
+
+class Reader(code.LiteralIncludeReader):
+    """Sphinx's reader; a module is parsed once, not once an object."""
+
+    def pyobject_filter(
+        self, lines: list[str], location: tuple[str, int] | None = None
+    ) -> list[str]:
+        name = self.options.get("pyobject")
+        if not name:
+            return lines
+        found = objects("".join(lines)).get(name)
+        if found is None:
+            raise ValueError(f"{self.filename} has no {name!r}")
+        _, start, end = found
+        return lines[start - 1 : end]
+
+
+@cache
+def objects(source: str) -> dict[str, tuple[str, int, int]]:
+    """Return name -> (kind, first line, last line) of classes, functions."""
+    return ModuleAnalyzer.for_string(source, "").find_tags()
+
+
+def excerpt(path: Path, options: dict[str, Any], page: Path) -> str:
+    """Return the part of a file that Sphinx's reader takes."""
+    try:
+        with warnings_raised("sphinx.sphinx.directives.code"):
+            utf8 = SimpleNamespace(source_encoding="utf-8")
+            return Reader(str(path), options, utf8).read()[0]
+    except (ValueError, OSError, PycodeError) as error:
+        raise ValueError(f"{page}: literalinclude: {error}") from None
+
+
+@contextmanager
+def warnings_raised(name: str) -> Iterator[None]:
+    """Raise a warning of this logger: it would stop the site's build."""
+
+    class Raising(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise ValueError(record.getMessage())
+
+    logger, handler = logging.getLogger(name), Raising(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+CUTS = frozenset(
+    "pyobject lines start-after start-at end-before end-at dedent tab-width "
+    "prepend append encoding".split()
+)
+NUMBERED = frozenset(
+    "linenos lineno-start lineno-match emphasize-lines force".split()
+)
+LOOKS = frozenset(
+    "color icon chevron animate margin class-container class-title "
+    "class-body".split()
+)
+
+TABLE = {
+    "note": Rewriting(admonitions.Note, note),
+    "tip": Rewriting(admonitions.Tip, note),
+    "warning": Rewriting(admonitions.Warning, note),
+    "important": Rewriting(admonitions.Important, note),
+    "admonition": Rewriting(admonitions.Admonition, admonition),
+    "dropdown": Rewriting(
+        DropdownDirective, fold, frozenset({"open"}), INERT | LOOKS
+    ),
+    "exercise": Rewriting(
+        exercises.ExerciseDirective, exercise, inert=INERT | {"nonumber"}
+    ),
+    "exercise-start": Rewriting(
+        exercises.ExerciseStartDirective, exercise, inert=INERT | {"nonumber"}
+    ),
+    "exercise-end": Rewriting(exercises.ExerciseEndDirective, nothing),
+    "solution": Rewriting(exercises.SolutionDirective, fold),
+    "solution-start": Rewriting(
+        exercises.SolutionStartDirective, solution_start
+    ),
+    "solution-end": Rewriting(exercises.SolutionEndDirective, nothing),
+    "figure": Rewriting(
+        patches.Figure,
+        figure,
+        frozenset({"alt"}),
+        INERT | {"align", "figclass"},
+    ),
+    "math": Rewriting(
+        patches.MathDirective, formula, frozenset({"nowrap"}), nested=False
+    ),
+    "literalinclude": Rewriting(
+        code.LiteralInclude,
+        include,
+        CUTS | {"language", "caption"},
+        INERT | NUMBERED,
+        nested=False,
+    ),
+    "bibliography": Rewriting(
+        BibliographyDirective, bibliography, frozenset({"all"})
+    ),
+}

@@ -1,0 +1,161 @@
+"""MyST as the site's own parser reads it, with the place of everything.
+
+markdown-it says on which lines a block stands, but not where in its text a
+role, a formula or a link does: those rules are wrapped to note it.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+
+from markdown_it import MarkdownIt
+from markdown_it.common.utils import escapeHtml
+from markdown_it.renderer import RendererHTML
+from markdown_it.rules_inline import StateInline
+from markdown_it.token import Token
+from myst_parser.config.main import MdParserConfig
+from myst_parser.parsers.mdit import create_md_parser
+
+Rule = Callable[[StateInline, bool], bool]
+
+PLACED = ("myst_role", "math_inline", "autolink", "image", "footnote_ref")
+DIRECTIVE = re.compile(r"\{(.*)\}")
+
+
+def extensions(settings: Mapping) -> tuple[str, ...]:
+    """Return the MyST extensions that `_config.yml` names.
+
+    Raises ValueError for a setting of the parser that is not read here.
+    """
+    given = settings.get("parse") or {}
+    unread = {k: v for k, v in given.items() if k != "myst_enable_extensions"}
+    config = settings.get("sphinx", {}).get("config") or {}
+    unread |= {k: v for k, v in config.items() if k.startswith("myst_")}
+    if unread:
+        raise ValueError(
+            f"_config.yml: got {unread}, want no setting of MyST but "
+            "parse.myst_enable_extensions"
+        )
+    return tuple(sorted(given.get("myst_enable_extensions") or ()))
+
+
+def config(names: tuple[str, ...]) -> MdParserConfig:
+    return MdParserConfig(enable_extensions=set(names))
+
+
+@cache
+def parser(names: tuple[str, ...]) -> MarkdownIt:
+    """Return the parser of one markdown cell."""
+    md = create_md_parser(config(names), RendererHTML)
+    # it stood at the head of the page; in a cell `---` is a rule
+    md.disable("front_matter")
+    rules = {rule.name: rule.fn for rule in md.inline.ruler.__rules__}
+    for name in PLACED:
+        if name in rules:
+            md.inline.ruler.at(name, _placed(rules[name]))
+    md.inline.ruler.at("link", _placed_link(rules["link"]))
+    md.add_render_rule("math_inline", _dollars)
+    return md
+
+
+def _placed(rule: Rule) -> Rule:
+    """Let a rule note where its token stands in the text."""
+
+    def noting(state: StateInline, silent: bool) -> bool:
+        start, first = state.pos, len(state.tokens) + bool(state.pending)
+        found = rule(state, silent)
+        if found and not silent:
+            state.tokens[first].meta["span"] = (start, state.pos)
+        return found
+
+    return noting
+
+
+def _placed_link(rule: Rule) -> Rule:
+    """Let a link note where it stands, and where its text ends."""
+    placed = _placed(rule)
+
+    def noting(state: StateInline, silent: bool) -> bool:
+        first = len(state.tokens) + bool(state.pending)
+        end = -1
+        if not silent and state.src[state.pos] == "[":
+            end = state.md.helpers.parseLinkLabel(state, state.pos, True)
+        found = placed(state, silent)
+        if found and not silent:
+            state.tokens[first].meta["label_end"] = end
+        return found
+
+    return noting
+
+
+def _dollars(self, tokens: list[Token], i: int, options, env) -> str:
+    return f"${escapeHtml(tokens[i].content)}$"
+
+
+def directive(token: Token) -> tuple[str, str] | None:
+    """Return (name, argument) of a fence that is a directive, as MyST does."""
+    if token.type not in ("fence", "colon_fence"):
+        return None
+    name, *argument = token.info.split(maxsplit=1) or [""]
+    if found := DIRECTIVE.fullmatch(name):
+        return found[1], "".join(argument).strip()
+    return None
+
+
+def content(token: Token) -> str:
+    """Return a directive's content; a nested `:::` is not its option."""
+    nested = token.type == "colon_fence" and token.content.startswith(":::")
+    return "\n" * nested + token.content
+
+
+def is_closed(token: Token, lines: list[str]) -> bool:
+    """Say whether a fence ends with its mark, not with the text."""
+    assert token.map is not None
+    start, end = token.map
+    mark = token.markup[0]
+    last = rf"[\s>]*{re.escape(mark)}{{{len(token.markup)},}}\s*"
+    return end - start > 1 and bool(re.fullmatch(last, lines[end - 1]))
+
+
+def places(
+    inline: Token, lines: list[str], after: int | None = None
+) -> list[tuple[int, int, int]]:
+    r"""Return (offset in the content, line, column) of each of its lines.
+
+    A block's lines lose what contains them, `> ` or spaces. A cell of a table
+    is searched from the column `after`; its `|` stands as `\|` in the source.
+    """
+    assert inline.map is not None
+    found, offset = [], 0
+    for number, piece in enumerate(inline.content.split("\n"), inline.map[0]):
+        text = piece.strip()
+        line = lines[number]
+        if after is not None:
+            column = line.index(text.replace("|", r"\|"), after)
+        elif line.rstrip().endswith(text):
+            column = len(line.rstrip()) - len(text)
+        else:  # a heading that ends with its mark
+            column = line.index(text)
+        indent = len(piece) - len(piece.lstrip())
+        found.append((offset + indent, number, column))
+        offset += len(piece) + 1
+    return found
+
+
+def plain_text(inline: Token) -> str:
+    """Return what a reader reads of a title: no markup."""
+    kept = ("text", "code_inline", "math_inline", "myst_role")
+    return "".join(
+        " " if token.type == "softbreak" else token.content
+        for token in inline.children or ()
+        if token.type in (*kept, "softbreak")
+    )
+
+
+def top_level(tokens: list[Token]) -> Iterator[tuple[Token, Token | None]]:
+    """Yield (block, its text) for every block that nothing contains."""
+    for i, token in enumerate(tokens):
+        if token.level == 0 and token.nesting >= 0:
+            after = tokens[i + 1] if i + 1 < len(tokens) else None
+            text = after and after.type == "inline"
+            yield token, after if text else None
