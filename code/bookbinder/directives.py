@@ -29,7 +29,7 @@ from sphinx_design.dropdown import DropdownDirective
 from sphinx_exercise import directive as exercises
 from sphinxcontrib.bibtex.directives import BibliographyDirective
 
-from bookbinder import macros, myst
+from bookbinder import formulas, myst
 from bookbinder.links import Links
 
 # how it looks on the page, or what it is called there
@@ -77,9 +77,7 @@ def read(token: Token, page: Path) -> Directive:
         raise ValueError(f"{page}: no rewriting for the directive {name!r}")
     row = TABLE[name]
     try:
-        parsed = parse_directive_text(
-            row.build, argument, myst.content(token)
-        )
+        parsed = parse_directive_text(row.build, argument, myst.content(token))
     except MarkupError as error:
         raise ValueError(f"{page}: the directive {name!r}: {error}") from None
     if parsed.warnings:
@@ -160,26 +158,9 @@ def figure(directive: Directive, writer: Writer) -> str:
 def formula(directive: Directive, writer: Writer) -> str:
     tex = f"{directive.argument}\n\n{directive.body}".strip()
     label = directive.options.get("label") or directive.options.get("name")
-    return display(tex, label, writer.links, "nowrap" in directive.options)
-
-
-def display(
-    tex: str, label: str | None, links: Links, nowrap: bool = False
-) -> str:
-    """Return a formula of its own, with its number if it has a label."""
-    tex = macros.expand(tex, links.macros)
-    if nowrap:
-        return tex
-    if macros.needs_rows(tex):
-        tex = f"\\begin{{aligned}}\n{tex}\n\\end{{aligned}}"
-    if label:
-        tex += rf" \tag{{{number(label, links)}}}"
-    return f"$$\n{tex}\n$$"
-
-
-def number(label: str, links: Links) -> str:
-    """Return the number that the page gives to an equation."""
-    return links.label(label)[1].strip("()")
+    return formulas.display(
+        tex, label, writer.links, "nowrap" in directive.options
+    )
 
 
 def bibliography(directive: Directive, writer: Writer) -> str:
@@ -260,17 +241,17 @@ def warnings_raised(name: str) -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-CUTS = frozenset(
-    "pyobject lines start-after start-at end-before end-at dedent tab-width "
-    "prepend append encoding".split()
-)
-NUMBERED = frozenset(
-    "linenos lineno-start lineno-match emphasize-lines force".split()
-)
-LOOKS = frozenset(
-    "color icon chevron animate margin class-container class-title "
-    "class-body".split()
-)
+CUTS = frozenset({
+    "pyobject", "lines", "start-after", "start-at", "end-before", "end-at",
+    "dedent", "tab-width", "prepend", "append", "encoding",
+})  # fmt: skip
+NUMBERED = frozenset({
+    "linenos", "lineno-start", "lineno-match", "emphasize-lines", "force",
+})  # fmt: skip
+LOOKS = frozenset({
+    "color", "icon", "chevron", "animate", "margin", "class-container",
+    "class-title", "class-body",
+})  # fmt: skip
 
 TABLE = {
     "note": Rewriting(admonitions.Note, note),

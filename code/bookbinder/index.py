@@ -6,8 +6,8 @@ from pathlib import Path
 
 import nbformat
 from docutils.nodes import fully_normalize_name, make_id
-from markdown_it.token import Token
 from pybtex.database import parse_file
+from pybtex.exceptions import PybtexError
 from pybtex.richtext import Text
 
 from bookbinder import costs, directives, macros, myst
@@ -15,7 +15,7 @@ from bookbinder.book import Book, Page
 from bookbinder.links import Links
 
 # what markdown would read as markup in the text of a link
-MARKUP = re.compile(r"[\\`*\[\]<$]|(?<!\w)_|_(?!\w)")
+MARKUP = re.compile(r"[\\`*\[\]<$]|(?<![^\W_])_|_(?![^\W_])")
 
 
 class Labels:
@@ -32,25 +32,31 @@ class Labels:
                 self._read(cell.source)
             else:
                 figure = cell.metadata.get("mystnb", {}).get("figure", {})
-                self._named(figure.get("name"), figure.get("caption"))
+                self._named(figure.get("name"), figure.get("caption", ""))
         self._settle(None)
 
     def _add(self, label: str, anchor: str, title: str) -> None:
         name = fully_normalize_name(label)
         if name in self.found:
-            raise ValueError(
-                f"{self.page.source}: the label {label!r} twice"
-            )
+            raise ValueError(f"{self.page.source}: the label {label!r} twice")
         self.found[name] = (f"{self.address}{anchor}", title)
 
-    def _named(self, label: str | None, title: str | None = None) -> None:
+    def _named(self, label: str | None, caption: str = "") -> None:
         if label:
+            title = self._title(caption.strip().split("\n\n")[0])
             self._add(label, f"#{make_id(label)}", title or label)
+
+    def _title(self, text: str) -> str:
+        """Return a heading, or a caption, as the text of a link."""
+        parser = myst.parser(self.page.extensions)
+        return MARKUP.sub(
+            r"\\\g<0>", myst.plain_text(parser.parseInline(text)[0])
+        )
 
     def _settle(self, title: str | None) -> None:
         """Let the labels that wait point at the block that comes now."""
         for label in self.pending:
-            self._named(label, title)
+            self._add(label, f"#{make_id(label)}", title or label)
         self.pending.clear()
 
     def _equation(self, label: str | None) -> None:
@@ -61,10 +67,10 @@ class Labels:
             self._add(label, f"#{anchor}", f"({self.equations})")
 
     def _read(self, text: str, top: bool = True) -> None:
-        tokens = myst.parser(self.page.extensions).parse(text)
+        tokens = myst.parse(text, self.page.extensions)
         for i, token in enumerate(tokens):
             if token.type == "heading_open" and top:
-                self._heading(_title(tokens[i + 1]))
+                self._heading(self._title(tokens[i + 1].content))
             elif token.type == "myst_target":
                 self.pending.append(token.content)
             elif token.type != "myst_line_comment" and token.nesting >= 0:
@@ -88,14 +94,10 @@ class Labels:
             if label:
                 self._equation(label)
         else:
-            self._named(label)
+            figure = directive.name == "figure"
+            self._named(label, directive.body if figure else "")
         if directives.TABLE[directive.name].nested:
             self._read(directive.body, top=False)
-
-
-def _title(inline: Token) -> str:
-    """Return a heading's text, as the text of a link."""
-    return MARKUP.sub(r"\\\g<0>", myst.plain_text(inline))
 
 
 def labels_of(page: Page) -> dict[str, tuple[str, str]]:
@@ -117,7 +119,11 @@ def all_labels(book: Book) -> dict[str, tuple[str, str]]:
 def citations(path: Path) -> dict[str, str]:
     """Return key -> "Vaswani et al., 2017" for every entry of a .bib file."""
     names = {}
-    for key, entry in parse_file(str(path)).entries.items():
+    try:
+        entries = parse_file(str(path), encoding="utf-8").entries
+    except (PybtexError, OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    for key, entry in entries.items():
         people = entry.persons.get("author") or entry.persons.get("editor")
         last = [
             str(Text.from_latex(" ".join(p.prelast_names + p.last_names)))

@@ -9,10 +9,6 @@ from collections.abc import Mapping
 
 # a control word, or a backslash with the sign that it escapes
 CONTROL = re.compile(r"\\(?:([A-Za-z]+)|.)", re.DOTALL)
-INNERMOST = re.compile(
-    r"\\begin\{(\w+\*?)\}(?:(?!\\begin\{).)*?\\end\{\1\}", re.DOTALL
-)
-ROW = re.compile(r"\\\\|(?<!\\)&")
 
 
 def read(mathjax: Mapping) -> dict[str, str]:
@@ -51,13 +47,3 @@ def expand(tex: str, macros: Mapping[str, str]) -> str:
         f"_config.yml: macros: got {sorted(macros)}, want none that names "
         "itself"
     )
-
-
-def needs_rows(tex: str) -> bool:
-    r"""Say whether `&` or `\\` stands outside every environment.
-
-    Sphinx puts an environment around such a formula, a notebook does not.
-    """
-    while (outer := INNERMOST.sub("", tex)) != tex:
-        tex = outer
-    return bool(ROW.search(tex))

@@ -5,7 +5,7 @@ role, a formula or a link does: those rules are wrapped to note it.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 
 from markdown_it import MarkdownIt
@@ -19,6 +19,7 @@ from myst_parser.parsers.mdit import create_md_parser
 Rule = Callable[[StateInline, bool], bool]
 
 PLACED = ("myst_role", "math_inline", "autolink", "image", "footnote_ref")
+NEWLINE = re.compile("\r\n?")
 DIRECTIVE = re.compile(r"\{(.*)\}")
 
 
@@ -56,6 +57,17 @@ def parser(names: tuple[str, ...]) -> MarkdownIt:
     md.inline.ruler.at("link", _placed_link(rules["link"]))
     md.add_render_rule("math_inline", _dollars)
     return md
+
+
+@cache
+def parse(text: str, names: tuple[str, ...]) -> list[Token]:
+    """Parse a text once: labels are looked for, then it is rewritten."""
+    return parser(names).parse(text)
+
+
+def normalized(text: str) -> str:
+    """Return the text that the parser counts lines and columns in."""
+    return NEWLINE.sub("\n", text).replace("\0", "\ufffd")
 
 
 def _placed(rule: Rule) -> Rule:
@@ -117,31 +129,6 @@ def is_closed(token: Token, lines: list[str]) -> bool:
     return end - start > 1 and bool(re.fullmatch(last, lines[end - 1]))
 
 
-def places(
-    inline: Token, lines: list[str], after: int | None = None
-) -> list[tuple[int, int, int]]:
-    r"""Return (offset in the content, line, column) of each of its lines.
-
-    A block's lines lose what contains them, `> ` or spaces. A cell of a table
-    is searched from the column `after`; its `|` stands as `\|` in the source.
-    """
-    assert inline.map is not None
-    found, offset = [], 0
-    for number, piece in enumerate(inline.content.split("\n"), inline.map[0]):
-        text = piece.strip()
-        line = lines[number]
-        if after is not None:
-            column = line.index(text.replace("|", r"\|"), after)
-        elif line.rstrip().endswith(text):
-            column = len(line.rstrip()) - len(text)
-        else:  # a heading that ends with its mark
-            column = line.index(text)
-        indent = len(piece) - len(piece.lstrip())
-        found.append((offset + indent, number, column))
-        offset += len(piece) + 1
-    return found
-
-
 def plain_text(inline: Token) -> str:
     """Return what a reader reads of a title: no markup."""
     kept = ("text", "code_inline", "math_inline", "myst_role")
@@ -150,12 +137,3 @@ def plain_text(inline: Token) -> str:
         for token in inline.children or ()
         if token.type in (*kept, "softbreak")
     )
-
-
-def top_level(tokens: list[Token]) -> Iterator[tuple[Token, Token | None]]:
-    """Yield (block, its text) for every block that nothing contains."""
-    for i, token in enumerate(tokens):
-        if token.level == 0 and token.nesting >= 0:
-            after = tokens[i + 1] if i + 1 < len(tokens) else None
-            text = after and after.type == "inline"
-            yield token, after if text else None
