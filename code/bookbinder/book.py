@@ -14,9 +14,19 @@ from myst_nb.core.read import (
     MystMetadataParsingError,
     read_myst_markdown_notebook,
 )
+from nbformat.validator import NotebookValidationError
 from sphinx_external_toc.parsing import MalformedError, parse_toc_data
 
 from bookbinder import myst
+
+# what myst-nb raises on front matter and cells; the last three where the
+# front matter is no mapping
+UNREADABLE = (
+    MystMetadataParsingError,
+    NotebookValidationError,
+    AttributeError,
+    TypeError,
+)
 
 
 @dataclass(frozen=True)
@@ -53,17 +63,21 @@ class Page:
 
     @cached_property
     def _parsed(self) -> nbformat.NotebookNode:
+        empty = f"{self.source}: got an empty page, want text"
         if not self.text.strip():
-            raise ValueError(f"{self.source}: got an empty page, want text")
+            raise ValueError(empty)
         try:
-            return read_myst_markdown_notebook(
+            notebook = read_myst_markdown_notebook(
                 self.text,
                 config=myst.config(self.extensions),
                 path=self.source,
             )
-        except (MystMetadataParsingError, TypeError) as error:
-            # a TypeError, where the front matter is no mapping
-            raise ValueError(f"{self.source}: {error}") from None
+        except UNREADABLE as error:
+            why = str(error).split("\n")[0]
+            raise ValueError(f"{self.source}: metadata: {why}") from None
+        if not notebook.cells:
+            raise ValueError(empty)
+        return notebook
 
     def read(self) -> nbformat.NotebookNode:
         """Return the page as a notebook without outputs, as myst-nb does.

@@ -6,15 +6,11 @@ are shown here, and those that say nothing in a notebook; any other is an
 error.
 """
 
-import logging
 import re
 import textwrap
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Protocol
 
 from docutils.parsers.rst import Directive as Class
@@ -23,13 +19,11 @@ from docutils.parsers.rst.states import MarkupError
 from markdown_it.token import Token
 from myst_parser.parsers.directives import parse_directive_text
 from sphinx.directives import code, patches
-from sphinx.errors import PycodeError
-from sphinx.pycode import ModuleAnalyzer
 from sphinx_design.dropdown import DropdownDirective
 from sphinx_exercise import directive as exercises
 from sphinxcontrib.bibtex.directives import BibliographyDirective
 
-from bookbinder import formulas, myst
+from bookbinder import excerpts, formulas, myst
 from bookbinder.links import Links
 
 # how it looks on the page, or what it is called there
@@ -157,7 +151,7 @@ def figure(directive: Directive, writer: Writer) -> str:
 
 def formula(directive: Directive, writer: Writer) -> str:
     tex = f"{directive.argument}\n\n{directive.body}".strip()
-    label = directive.options.get("label") or directive.options.get("name")
+    label = directive.options.get("label", directive.options.get("name"))
     return formulas.display(
         tex, label, writer.links, "nowrap" in directive.options
     )
@@ -170,8 +164,8 @@ def bibliography(directive: Directive, writer: Writer) -> str:
 
 def include(directive: Directive, writer: Writer) -> str:
     """Show a file of the repository, cut by Sphinx as on the page."""
-    path = included(directive.argument, writer.links)
-    text = excerpt(path, directive.options, writer.links.page).rstrip("\n")
+    text = excerpts.read(directive.argument, directive.options, writer.links)
+    text = text.rstrip("\n")
     ticks = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, ticks + 1)
     language = directive.options.get("language", "python")
@@ -181,70 +175,6 @@ def include(directive: Directive, writer: Writer) -> str:
     return f"*{writer.inline(caption or directive.argument)}*\n\n{block}"
 
 
-def included(name: str, links: Links) -> Path:
-    """Return the file, as Sphinx finds it: from the page, or the root."""
-    folder = links.root if name.startswith("/") else links.page.parent
-    path = (folder / name.lstrip("/")).resolve()
-    if not (path.is_relative_to(links.root.resolve()) and path.is_file()):
-        raise ValueError(
-            f"{links.page}: literalinclude: got {name!r}, "
-            "want a file of this repository"
-        )
-    return path
-
-
-class Reader(code.LiteralIncludeReader):
-    """Sphinx's reader; a module is parsed once, not once an object."""
-
-    def pyobject_filter(
-        self, lines: list[str], location: tuple[str, int] | None = None
-    ) -> list[str]:
-        name = self.options.get("pyobject")
-        if not name:
-            return lines
-        found = objects("".join(lines)).get(name)
-        if found is None:
-            raise ValueError(f"{self.filename} has no {name!r}")
-        _, start, end = found
-        return lines[start - 1 : end]
-
-
-@cache
-def objects(source: str) -> dict[str, tuple[str, int, int]]:
-    """Return name -> (kind, first line, last line) of classes, functions."""
-    return ModuleAnalyzer.for_string(source, "").find_tags()
-
-
-def excerpt(path: Path, options: dict[str, Any], page: Path) -> str:
-    """Return the part of a file that Sphinx's reader takes."""
-    try:
-        with warnings_raised("sphinx.sphinx.directives.code"):
-            utf8 = SimpleNamespace(source_encoding="utf-8")
-            return Reader(str(path), options, utf8).read()[0]
-    except (ValueError, OSError, PycodeError) as error:
-        raise ValueError(f"{page}: literalinclude: {error}") from None
-
-
-@contextmanager
-def warnings_raised(name: str) -> Iterator[None]:
-    """Raise a warning of this logger: it would stop the site's build."""
-
-    class Raising(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            raise ValueError(record.getMessage())
-
-    logger, handler = logging.getLogger(name), Raising(logging.WARNING)
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-
-
-CUTS = frozenset({
-    "pyobject", "lines", "start-after", "start-at", "end-before", "end-at",
-    "dedent", "tab-width", "prepend", "append", "encoding",
-})  # fmt: skip
 NUMBERED = frozenset({
     "linenos", "lineno-start", "lineno-match", "emphasize-lines", "force",
 })  # fmt: skip
@@ -281,12 +211,16 @@ TABLE = {
         INERT | {"align", "figclass"},
     ),
     "math": Rewriting(
-        patches.MathDirective, formula, frozenset({"nowrap"}), nested=False
+        patches.MathDirective,
+        formula,
+        frozenset({"label", "name", "nowrap"}),
+        frozenset({"class"}),
+        nested=False,
     ),
     "literalinclude": Rewriting(
         code.LiteralInclude,
         include,
-        CUTS | {"language", "caption"},
+        excerpts.CUTS | {"language", "caption"},
         INERT | NUMBERED,
         nested=False,
     ),
