@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from bookbinder import formulas, myst
 from bookbinder.plain import Links, plain
 from hypothesis import given
 from hypothesis import strategies as st
@@ -388,3 +389,39 @@ def test_a_directive_is_the_same_in_every_container(
     shown = plain(inside(marker, text), LINKS)
     assert RENDER(shown) == RENDER(inside(marker, plain(text, LINKS)))
     assert shown.count("**") == 2 + 2 * around
+
+
+# what markdown is made of, in any order: much of it is no markup then
+PIECES = st.sampled_from([
+    "a", "b ", " ", "\t", "\n", "\n\n", "> ", "- ", "1. ", "    ", "`", "```",
+    "~~~", ":::", "$", "$$", "|", "\\", "[", "]", "(", ")", "{tip}", "# ", "%",
+    "=", "===\n", "+", "<", "!", "_", "^", "&amp;", "<b>", "<div>\n", "\x0b",
+    "\xa0", "\u2028", "\r", "\0", "| a |\n|---|\n", "\n---\n", "(eq-one)",
+    "{glue:text}`share`", "\\begin{align}", "\\\\",
+])  # fmt: skip
+REWRITTEN = {"myst_target", "myst_line_comment", "math_block_label"}
+
+
+def only_roles(text: str) -> bool:
+    """Say whether nothing but roles has to be rewritten."""
+    tokens = myst.parse(text, LINKS.extensions)
+    spans = {span.type for t in tokens for span in t.children or ()}
+    return (
+        not REWRITTEN & {token.type for token in tokens}
+        and not any(map(myst.directive, tokens))
+        and "link_open" not in spans
+        and not any(formulas.needs_rows(t.content) for t in tokens)
+    )
+
+
+@given(st.lists(PIECES, max_size=25).map("".join))
+def test_any_text_is_shown_or_refused_by_its_pages_name(text):
+    shown, refused = "", str(LINKS.page)
+    try:
+        shown = plain(text, LINKS)
+    except ValueError as error:
+        refused = str(error)
+    assert str(LINKS.page) in refused
+    if shown and only_roles(text):
+        back = shown.replace("0.5", "{glue:text}`share`")
+        assert back == myst.normalized(text).strip("\n")
