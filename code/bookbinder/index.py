@@ -8,7 +8,6 @@ import nbformat
 from pybtex.database import parse_file
 from pybtex.richtext import Text
 
-from bookbinder import costs
 from bookbinder.book import Book, Page
 from bookbinder.plain import LABEL, MATH_LABEL, Links
 
@@ -95,8 +94,5 @@ def links_for(
         labels=all_labels(book),
         citations=citations(book.root / "book" / "references.bib"),
         values=glued(cells),
-        costs={
-            name: costs.sentence(cost)
-            for name, cost in costs.read(book).items()
-        },
+        costs={},
     )

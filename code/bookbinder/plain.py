@@ -132,6 +132,8 @@ def _directive(name: str, argument: str, body: list[str], links: Links) -> str:
         return "$$\n" + "\n".join(body).strip() + "\n$$"
     if name in ("exercise-end", "solution-end"):
         return ""
+    if name == "page-costs":  # no twin changes when another page is slower
+        return f"[The table is in the book]({_page_address(links)}).\n"
     inner = _blocks(body, links).strip("\n")
     if name in QUOTED:
         # what is no paragraph starts on a line of its own
@@ -155,6 +157,11 @@ def _directive(name: str, argument: str, body: list[str], links: Links) -> str:
             f"- {links.citations[key]}" for key in sorted(links.citations)
         )
     raise ValueError(f"{links.page}: no rewriting for the directive {name!r}")
+
+
+def _page_address(links: Links) -> str:
+    page = links.page.relative_to(links.root).with_suffix(".html")
+    return links.address(page.as_posix())
 
 
 def _quote(text: str) -> str:
