@@ -17,7 +17,8 @@ from handmade.text import pretokenize, unicode_classes
 from handmade.text.bpe import LONG, BPETokenizer
 from handmade.text.bpe_train import learn_merges, recount_merges
 from handmade.text.samples import ARTICLE_1, HARD
-from handmade.weights import shakespeare, smollm2
+from handmade.weights.shakespeare import shakespeare
+from handmade.weights.smollm2 import smollm2
 from handmade.widgets.merge_steps import merge_steps, pack
 from hypothesis import given, settings
 from hypothesis import strategies as st

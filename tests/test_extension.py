@@ -52,8 +52,8 @@ def bind(book: Book) -> None:
                 cells[1].outputs = [glued]
             for number, found in enumerate(cells, 1):
                 found.execution_count = number
-            links = sync.links_for(book, page, cells)
-            twin.write(page, twin.assemble(book, page, cells, {}, links))
+            made = sync.assemble(book, page, twin.Run(cells))
+            twin.write(page, made)
 
 
 @pytest.fixture

@@ -18,7 +18,10 @@ import numpy as np
 import pytest
 import regex
 import torch
-from handmade import gguf_convert, weights
+from handmade.weights import gguf_convert, wheels
+from handmade.weights import smollm2 as module
+from handmade.weights.pretrained import Pretrained
+from handmade.weights.smollm2 import smollm2
 from safetensors.torch import load_file
 from tokenizers import pre_tokenizers
 
@@ -190,7 +193,7 @@ def test_a_tiny_llama_comes_back_as_it_was(tmp_path):
     assert config["rms_norm_eps"] == 1e-5
     assert config["rope_theta"] == 123.0
     assert config["num_key_value_heads"] == KV_HEADS
-    model = weights.Pretrained("tiny", folder, "AutoModelForCausalLM")
+    model = Pretrained("tiny", folder, "AutoModelForCausalLM")
     assert model.tokenizer().encode("ab 12<|end|>").tokens == [
         "ab",
         "Ġ",
@@ -266,12 +269,12 @@ class BytePairs:
 
 @pytest.fixture(scope="module")
 def oracle() -> BytePairs:
-    return BytePairs(weights.smollm2().folder / "tokenizer.json")
+    return BytePairs(smollm2().folder / "tokenizer.json")
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return weights.smollm2().tokenizer()
+    return smollm2().tokenizer()
 
 
 @pytest.mark.parametrize("text", TEXTS + WITH_DIGITS)
@@ -284,13 +287,14 @@ def test_the_tokenizer_is_byte_pair_encoding(text, oracle, tokenizer):
 @pytest.mark.slow
 def test_two_processes_with_an_empty_cache_convert_once(tmp_path):
     code = """
-from handmade import gguf_convert, weights
+from handmade.weights import gguf_convert
+from handmade.weights.smollm2 import smollm2
 convert = gguf_convert.llama_to_hf_folder
 def told(*args):
     print("converting", flush=True)
     convert(*args)
 gguf_convert.llama_to_hf_folder = told
-print(len(weights.smollm2().weights))
+print(len(smollm2().weights))
 """
     env = os.environ | {"HANDMADE_CACHE": str(tmp_path)}
     both = [
@@ -310,7 +314,7 @@ print(len(weights.smollm2().weights))
 
 
 def gguf_folder():
-    return weights._wheel_folder(*weights.SMOLLM2_WHEEL)
+    return wheels.wheel_folder(*module.WHEEL)
 
 
 @pytest.mark.slow
@@ -318,9 +322,9 @@ def test_weights_and_config_equal_transformers_own_conversion():
     import transformers
 
     theirs = transformers.AutoModelForCausalLM.from_pretrained(
-        gguf_folder(), gguf_file=weights.SMOLLM2_FILE, dtype=torch.float32
+        gguf_folder(), gguf_file=module.FILE, dtype=torch.float32
     )
-    ours = weights.smollm2()
+    ours = smollm2()
     state = theirs.state_dict()
     assert set(state) - set(ours.weights) == {"lm_head.weight"}  # tied
     for name, weight in ours.weights.items():
@@ -338,13 +342,13 @@ def their_tokenizer():
     import transformers
 
     return transformers.AutoTokenizer.from_pretrained(
-        gguf_folder(), gguf_file=weights.SMOLLM2_FILE
+        gguf_folder(), gguf_file=module.FILE
     )
 
 
 @pytest.mark.slow
 def test_tokenizer_equals_transformers_where_that_one_is_right():
-    theirs, ours = their_tokenizer(), weights.smollm2().hf_tokenizer()
+    theirs, ours = their_tokenizer(), smollm2().hf_tokenizer()
     for text in TEXTS:
         ids = theirs(text)["input_ids"]
         assert ours(text)["input_ids"] == ids, text
@@ -365,7 +369,7 @@ def test_tokenizer_equals_transformers_where_that_one_is_right():
 
 @pytest.mark.slow
 def test_the_chat_template_is_the_files_own():
-    ours, theirs = weights.smollm2().hf_tokenizer(), their_tokenizer()
+    ours, theirs = smollm2().hf_tokenizer(), their_tokenizer()
     chat = [
         {"role": "user", "content": "Who wrote Hamlet?"},
         {"role": "assistant", "content": "Shakespeare."},

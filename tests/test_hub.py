@@ -24,15 +24,15 @@ CLOSED = "http://127.0.0.1:9"  # the discard port: refused at once
 REFUSED = "ConnectionError: the hub's gpt2 could not be had"
 
 READ = """
-from handmade import weights
-m = weights.hub("gpt2")
+from handmade.weights.hub import hub
+m = hub("gpt2")
 print(m.config["model_type"], float(m.weights["transformer.ln_f.bias"].sum()))
 """
 
 LOAD = """
 import torch
-from handmade import weights
-m = weights.hub("gpt2")
+from handmade.weights.hub import hub
+m = hub("gpt2")
 ids = m.tokenizer().encode("to be or not").ids
 assert ids == m.hf_tokenizer()("to be or not")["input_ids"], ids
 with torch.no_grad():
@@ -121,7 +121,7 @@ def tree_entry(path: Path) -> dict:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> tuple[Path, float, float]:
     """Save a tiny random GPT-2 and its tokenizer; return what they give."""
-    from handmade.weights import random_reference
+    from handmade.weights.reference import random_reference
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Whitespace

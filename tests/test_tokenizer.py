@@ -10,7 +10,7 @@ from handmade.text.tokenizer import Tokenizer as Base
 from handmade.text.tokenizer import WordCache
 from handmade.text.unigram import UnigramTokenizer
 from handmade.text.wordpiece import WordPieceTokenizer
-from handmade.weights import minilm
+from handmade.weights.minilm import minilm
 from tokenizers import Tokenizer
 
 TEXTS = [*ARTICLE_1.values(), *HARD.values()]

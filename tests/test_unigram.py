@@ -14,7 +14,7 @@ import torch
 from handmade.text import unigram_train
 from handmade.text.samples import ARTICLE_1, HARD
 from handmade.text.unigram import UnigramTokenizer, split_words
-from handmade.weights import shakespeare
+from handmade.weights.shakespeare import shakespeare
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers

@@ -157,6 +157,13 @@ def formula(directive: Directive, writer: Writer) -> str:
     )
 
 
+def page_costs(directive: Directive, writer: Writer) -> str:
+    # no twin changes when another page is slower
+    links = writer.links
+    page = links.page.relative_to(links.root).with_suffix(".html")
+    return f"[The table is in the book]({links.address(page.as_posix())})."
+
+
 def bibliography(directive: Directive, writer: Writer) -> str:
     entries = writer.links.citations
     return "\n".join(f"- {entries[key]}" for key in sorted(entries))
@@ -224,6 +231,7 @@ TABLE = {
         INERT | NUMBERED,
         nested=False,
     ),
+    "page-costs": Rewriting(Class, page_costs),
     "bibliography": Rewriting(
         BibliographyDirective, bibliography, frozenset({"all"})
     ),

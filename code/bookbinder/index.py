@@ -10,7 +10,7 @@ from pybtex.database import parse_file
 from pybtex.exceptions import PybtexError
 from pybtex.richtext import Text
 
-from bookbinder import costs, directives, macros, myst
+from bookbinder import directives, macros, myst
 from bookbinder.book import Book, Page
 from bookbinder.links import Links
 
@@ -155,11 +155,6 @@ def _citations(book: Book) -> dict[str, str]:
     return citations(book.root / "book" / "references.bib")
 
 
-def _costs(book: Book) -> dict[str, str]:
-    found = costs.read(book).items()
-    return {name: costs.sentence(cost) for name, cost in found}
-
-
 def _macros(book: Book) -> dict[str, str]:
     config = book.settings.get("sphinx", {}).get("config") or {}
     return macros.read(config.get("mathjax3_config") or {})
@@ -176,7 +171,7 @@ def links_for(
         labels=book.once(all_labels),
         citations=book.once(_citations),
         values=glued(cells),
-        costs=book.once(_costs),
+        costs={},
         macros=book.once(_macros),
         extensions=book.extensions,
     )

