@@ -7,7 +7,7 @@ import os
 import sys
 import webbrowser
 
-from bookbinder import measure, new_page, vendor
+from bookbinder import measure, new_page, vendor, why
 from bookbinder.book import find_book
 from bookbinder.sync import PageError, stale, sync
 
