@@ -112,6 +112,7 @@ parts:
         ("parse:", "parse: [", "line"),
         ("parse:\n", "parse:\n  myst_heading_anchors: 3\n", "heading_anchors"),
         ("  config:\n", "  config:\n    myst_sub: 1\n", "myst_sub"),
+        ("[amsmath,", "[amsmath, attrs_inline,", "'attrs_inline'"),
         ("softmax}", "softmax}#1", None),
         ('softmax}", 0', 'softmax}", 1', "'softmax'"),
     ],

@@ -39,9 +39,14 @@ def labels(root: Path, text: str) -> dict[str, tuple[str, str]]:
         ("- (a)=\n  b", {"a": ("#a", "a")}),
         ("```{note}\n(a)=\nb\n```", {"a": ("#a", "a")}),
         (
-            "```{exercise-start} T\n:label: ex-a\n```",
-            {"ex-a": ("#ex-a", "ex-a")},
+            "```{exercise-start} T *x*\n:label: Ex_a\n```",
+            {"ex_a": ("#Ex_a", "T x")},
         ),
+        (
+            "```{solution-start} ex\n:label: sol\n```",
+            {"sol": ("#sol", "sol")},
+        ),
+        ("```{note}\n:name: A b\nc\n```", {"a b": ("#a-b", "A b")}),
         (
             "```{figure} a.svg\n:name: fig-a\nA *rise*.\n\nMore.\n```",
             {"fig-a": ("#fig-a", "A rise.")},

@@ -30,6 +30,7 @@ def links_of(root: Path) -> Links:
         costs={"part/page": "12 s"},
         macros={"softmax": r"\operatorname{softmax}", "two": r"\one\one"}
         | {"one": "1"},
+        extensions=("amsmath", "colon_fence", "dollarmath"),
     )
 
 
@@ -290,6 +291,10 @@ def test_what_cannot_be_shown_stops_the_binder(source, says, links):
         (
             '[*a*](next.md#there "t")',
             '[*a*](https://site/book/other.html#there "t")',
+        ),
+        (
+            "[a](#there 'a \"b\"')",
+            '[a](https://site/book/other.html#there "a \\"b\\"")',
         ),
         ("[a](#there)", "[a](https://site/book/other.html#there)"),
         ("[a](there)", "[a](https://site/book/other.html#there)"),

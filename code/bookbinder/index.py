@@ -41,10 +41,12 @@ class Labels:
             raise ValueError(f"{self.page.source}: the label {label!r} twice")
         self.found[name] = (f"{self.address}{anchor}", title)
 
-    def _named(self, label: str | None, caption: str = "") -> None:
+    def _named(
+        self, label: str | None, title: str, anchor: str | None = None
+    ) -> None:
         if label:
-            title = self._title(caption.strip().split("\n\n")[0])
-            self._add(label, f"#{make_id(label)}", title or label)
+            text = self._title(title.strip().split("\n\n")[0])
+            self._add(label, f"#{anchor or make_id(label)}", text or label)
 
     def _title(self, text: str) -> str:
         """Return a heading, or a caption, as the text of a link."""
@@ -88,15 +90,18 @@ class Labels:
         self._settle(title)
 
     def _directive(self, directive: directives.Directive) -> None:
-        options = directive.options
+        name, options = directive.name, directive.options
         label = options.get("label") or options.get("name")
-        if directive.name == "math":
+        if name == "math":
             if label:
                 self._equation(label)
         else:
-            figure = directive.name == "figure"
-            self._named(label, directive.body if figure else "")
-        if directives.TABLE[directive.name].nested:
+            titles = {"figure": directive.body, "exercise": directive.argument}
+            kind = name.removesuffix("-start")
+            # there the anchor is the label as it was written
+            raw = label if kind in ("exercise", "solution") else None
+            self._named(label, titles.get(kind, ""), raw)
+        if directives.TABLE[name].nested:
             self._read(directive.body, top=False)
 
 

@@ -1,7 +1,7 @@
 """What the rewriting of one page needs to know: where things are."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from docutils.nodes import fully_normalize_name
@@ -18,8 +18,8 @@ class Links:
     citations: Mapping[str, str]  # key -> "Vaswani et al., 2017"
     values: Mapping[str, str]  # glued name -> value
     costs: Mapping[str, str]  # part/page -> what it costs to run
-    macros: Mapping[str, str] = field(default_factory=dict)  # TeX, as in \rms
-    extensions: tuple[str, ...] = ("amsmath", "colon_fence", "dollarmath")
+    macros: Mapping[str, str]  # name of a TeX macro -> its text
+    extensions: tuple[str, ...]  # MyST's, as `_config.yml` names them
 
     def address(self, target: str) -> str:
         return self.site + target

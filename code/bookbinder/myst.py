@@ -19,6 +19,8 @@ from myst_parser.parsers.mdit import create_md_parser
 Rule = Callable[[StateInline, bool], bool]
 
 PLACED = ("myst_role", "math_inline", "autolink", "image", "footnote_ref")
+# whose syntax is rewritten for the notebooks
+EXTENSIONS = frozenset({"amsmath", "colon_fence", "dollarmath"})
 NEWLINE = re.compile("\r\n?")
 DIRECTIVE = re.compile(r"\{(.*)\}")
 
@@ -37,7 +39,13 @@ def extensions(settings: Mapping) -> tuple[str, ...]:
             f"_config.yml: got {unread}, want no setting of MyST but "
             "parse.myst_enable_extensions"
         )
-    return tuple(sorted(given.get("myst_enable_extensions") or ()))
+    names = tuple(sorted(given.get("myst_enable_extensions") or ()))
+    if not set(names) <= EXTENSIONS:
+        raise ValueError(
+            f"_config.yml: parse.myst_enable_extensions: got {names}, "
+            f"want none but {sorted(EXTENSIONS)}"
+        )
+    return names
 
 
 def config(names: tuple[str, ...]) -> MdParserConfig:

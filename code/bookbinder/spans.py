@@ -62,7 +62,7 @@ def _link(token: Token, links: Links) -> Iterator[Edit]:
     (start, end), text_end = token.meta["span"], token.meta["label_end"]
     if text_end == start + 1:
         yield Edit(text_end, text_end, title)
-    hint = token.attrs.get("title")
+    hint = str(token.attrs.get("title", "")).replace('"', r"\"")
     more = f' "{hint}"' if hint else ""
     yield Edit(text_end + 1, end, f"({address}{more})")
 
