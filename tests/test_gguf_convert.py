@@ -193,7 +193,7 @@ def test_a_tiny_llama_comes_back_as_it_was(tmp_path):
     assert config["rms_norm_eps"] == 1e-5
     assert config["rope_theta"] == 123.0
     assert config["num_key_value_heads"] == KV_HEADS
-    model = Pretrained("tiny", folder, "AutoModelForCausalLM")
+    model = Pretrained("tiny", folder, "AutoModelForCausalLM", "here")
     assert model.tokenizer().encode("ab 12<|end|>").tokens == [
         "ab",
         "Ġ",
