@@ -19,7 +19,7 @@ SETUP = """\
 import importlib.util
 
 if importlib.util.find_spec("handmade") is None:
-    %pip install -q "handmade @ git+{repository}@{branch}#subdirectory=code"
+    %pip install -q "handmade[book] @ git+{repository}@{branch}#subdirectory=code"
     %pip install -q --no-deps {packages}"""
 
 

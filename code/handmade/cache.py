@@ -166,7 +166,7 @@ def _telling(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in REFUSALS:
+        if error.errno is None or error.errno not in REFUSALS:
             raise
         at = error.filename2 or error.filename or folder
         raise OSError(

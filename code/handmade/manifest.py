@@ -13,9 +13,12 @@ import stat
 import uuid
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 MANIFEST = "manifest.json"
 MANIFEST_BYTES = 2**20  # a real one has a few hundred
+
+Entries = dict[str, dict[str, Any]]
 
 
 def sha256(path: Path) -> str:
@@ -38,7 +41,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
 
 def write_manifest(folder: Path) -> None:
     """Record every file of the folder as it is now."""
-    entries = {}
+    entries: Entries = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         status = path.stat()
         entries[path.relative_to(folder).as_posix()] = {
@@ -49,14 +52,14 @@ def write_manifest(folder: Path) -> None:
     _save_manifest(folder, entries)
 
 
-def _save_manifest(folder: Path, entries: dict[str, dict]) -> None:
+def _save_manifest(folder: Path, entries: Entries) -> None:
     text = json.dumps(entries, indent=1)
     write_whole(
         folder / MANIFEST, lambda path: path.write_text(text, encoding="utf-8")
     )
 
 
-def _read_manifest(folder: Path) -> dict[str, dict]:
+def _read_manifest(folder: Path) -> Entries:
     """Return the entries, or none of them if any is not of our making."""
     path = folder / MANIFEST
     try:
@@ -114,7 +117,9 @@ def is_whole(folder: Path, hashed: bool = False) -> bool:
     return bool(entries)
 
 
-def _whole_stamp(path: Path, entry: dict, hashed: bool) -> int | None:
+def _whole_stamp(
+    path: Path, entry: dict[str, Any], hashed: bool
+) -> int | None:
     """Return the file's time stamp, or None if it is not as recorded."""
     try:
         status = path.stat()

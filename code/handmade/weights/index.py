@@ -67,7 +67,7 @@ def package_index() -> str:
             "no package index is known: this environment has no pip. Set "
             "PIP_INDEX_URL to the index's address"
         ) from error
-    return PyPI.simple_url
+    return str(PyPI.simple_url)
 
 
 def index_address(text: str) -> SplitResult:

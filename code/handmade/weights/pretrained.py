@@ -102,23 +102,25 @@ class Pretrained:
 
         auto = getattr(transformers, self.auto_class)
         with _quiet_loading():
-            model = self._load(
+            model: PreTrainedModel = self._load(
                 "model.safetensors",
                 lambda path: auto.from_pretrained(
                     path.parent, dtype=dtype, attn_implementation=attn
                 ),
                 (OSError, SafetensorError),
             )
-        return model.eval()
+            model.eval()
+        return model
 
     def hf_tokenizer(self) -> "PreTrainedTokenizerFast":
         """Return transformers' fast tokenizer."""
         from transformers import PreTrainedTokenizerFast
 
-        return self._load(
+        tokenizer: PreTrainedTokenizerFast = self._load(
             "tokenizer.json",
             lambda path: PreTrainedTokenizerFast.from_pretrained(path.parent),
         )
+        return tokenizer
 
     def _load(
         self,

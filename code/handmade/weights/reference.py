@@ -1,10 +1,19 @@
 """Models of transformers in which no parameter keeps its default."""
 
+from typing import TYPE_CHECKING, TypeVar
+
 import torch
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+Model = TypeVar("Model", bound="PreTrainedModel")
 
 
 @torch.no_grad()
-def random_reference(hf_class: type, config, seed: int = 0):
+def random_reference(
+    hf_class: type[Model], config: "PretrainedConfig", seed: int = 0
+) -> Model:
     """Return `hf_class(config)` with every parameter drawn at random.
 
     Matrices are drawn from N(0, 1 / fan_in), vectors from N(0, 0.2), norm
@@ -23,4 +32,5 @@ def random_reference(hf_class: type, config, seed: int = 0):
         parameter.copy_(noise.to(parameter.dtype))
         if not parameter.isfinite().all():
             raise ValueError(f"parameter {name} is not finite")
-    return model.eval()
+    model.eval()
+    return model

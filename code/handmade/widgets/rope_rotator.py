@@ -49,10 +49,8 @@ def rope_rotator(
     The sliders move it where no kernel runs. Raises ValueError where the
     vectors do not have the same even width, or a slider no such place.
     """
-    query, key = (
-        check_tensor("query", query, "K"),
-        check_tensor("key", key, "K"),
-    )
+    query = check_tensor("query", query, "K")
+    key = check_tensor("key", key, "K")
     width = len(query)
     if query.shape != key.shape or width % 2:
         raise ValueError(
