@@ -14,6 +14,7 @@ it was made from, and the whole cache may be deleted at any time.
 import contextlib
 import errno
 import os
+import re
 import shutil
 import socket
 import stat
@@ -82,6 +83,10 @@ def check_sha256(path: Path, expected: str, mend: str) -> Path:
 
     Raises ValueError naming the file, both hashes and how to mend it.
     """
+    if not isinstance(expected, str) or not re.fullmatch(
+        "[0-9a-f]{64}", expected
+    ):
+        raise ValueError(f"expected: got {expected!r}, want 64 hex digits")
     try:
         found = sha256(path)
     except OSError as error:
@@ -106,6 +111,7 @@ def cached_folder(name: str, build: Callable[[Path], object]) -> Path:
     OSError, naming the place, where nothing can be written.
     """
     folder = _place(name)
+    _check_build(build)
     if is_whole(folder):
         return folder
     with _telling(folder), _lock(folder):
@@ -121,6 +127,7 @@ def mended(name: str, build: Callable[[Path], object]) -> bool:
     ``cached_folder``.
     """
     folder = _place(name)
+    _check_build(build)
     with _telling(folder), _lock(folder):
         if is_whole(folder, hashed=True):
             return False
@@ -132,6 +139,13 @@ def _place(name: str) -> Path:
     if not isinstance(name, str) or not is_inside(name) or "/" in name:
         raise ValueError(f"name: got {name!r}, want the name of one folder")
     return cache_folder() / name
+
+
+def _check_build(build: object) -> None:
+    if not callable(build):
+        raise ValueError(
+            f"build: got {build!r}, want a function that fills a folder"
+        )
 
 
 def _rebuild(folder: Path, build: Callable[[Path], object]) -> None:

@@ -27,8 +27,9 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
+def write_whole(path: Path | str, write: Callable[[Path], object]) -> Path:
     """Call `write(temporary)`, then rename: `path` is whole or absent."""
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:

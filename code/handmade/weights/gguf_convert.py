@@ -53,7 +53,7 @@ def hf_name(name: str) -> str:
     """
     *block, part, kind = name.split(".") if "." in name else ("", "")
     if part not in NAMES or kind != "weight" or len(block) not in (0, 2):
-        raise ValueError(f"name: got {name!r}, not a tensor of a Llama")
+        raise ValueError(f"name: got {name!r}, want a tensor of a Llama")
     prefix = f"model.layers.{block[1]}." if block else ""
     return f"{prefix}{NAMES[part]}.{kind}"
 

@@ -84,7 +84,7 @@ def read_gguf(path: Path) -> GGUFFile:
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
         ):
             return _read(Path(path), _Cursor(data))
-    except (OSError, ValueError, KeyError, OverflowError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a whole GGUF file: {error}") from (
             error
         )

@@ -100,6 +100,11 @@ class Pretrained:
         import transformers
         from safetensors import SafetensorError
 
+        if not isinstance(dtype, torch.dtype):
+            raise ValueError(f"dtype: got {dtype!r}, want torch.float32, ...")
+        if attn not in ("eager", "sdpa"):
+            raise ValueError(f'attn: got {attn!r}, want "eager" or "sdpa"')
+
         auto = getattr(transformers, self.auto_class)
         with _quiet_loading():
             model: PreTrainedModel = self._load(

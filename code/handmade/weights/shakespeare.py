@@ -91,6 +91,8 @@ def clean(text: str) -> str:
     One kind of line end. The licence is what stands outside of Project
     Gutenberg's "*** START OF" and "*** END OF", where a file has them.
     """
+    if not isinstance(text, str):
+        raise ValueError(f"text: got {type(text).__name__}, want a str")
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     start, end = (mark.search(text) for mark in MARKS)
     text = text[start.end() if start else 0 : end.start() if end else None]

@@ -39,8 +39,8 @@ class Panel:
         check_labels("label", [self.label])
         if not self.weights or self.weights.keys() != self.tokens.keys():
             raise ValueError(
-                f"weights: got lengths {sorted(self.weights)}, want those of "
-                f"the tokens, {sorted(self.tokens)}"
+                f"tokens, weights: got lengths {[*self.tokens]} and "
+                f"{[*self.weights]}, want the same"
             )
         for n, weights in self.weights.items():
             check_whole("weights", n, 1, 1000)
