@@ -42,6 +42,21 @@ def root(tmp_path, monkeypatch) -> Path:
     return tmp_path / "cache"
 
 
+def test_nothing_but_a_folder_of_the_cache_can_be_removed(
+    build, root, tmp_path
+):
+    """Were a name that leads out let through, it would still remove nothing.
+
+    Once it was, and took the folder above the cache with it.
+    """
+    root.mkdir()
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(OSError, match=r"\.\."):
+        cache._rebuild(root / "..", build)
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+    assert root.is_dir()
+
+
 @pytest.fixture
 def calls() -> list[Path]:
     return []
@@ -353,7 +368,11 @@ def test_damage_that_keeps_size_and_time_is_mended_once(build, calls):
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "a/b", "../a", "/a", "a\\b", "a\0b", None, 7]
+    "name",
+    [
+        *["", ".", "..", ".a", "a/b", "../a", "/nowhere/a", "a\\b", "a\0b"],
+        *["*", "a*", "[a]", "a b", "a\n", "~", "-a", None, 7],
+    ],
 )
 def test_a_name_is_one_folder(build, name):
     for use in (cache.cached_folder, cache.mended):

@@ -249,7 +249,8 @@ FILES = {"path", "source"}  # of these, the file itself is named
 
 @pytest.fixture(autouse=True)
 def _apart(tmp_path, monkeypatch):
-    monkeypatch.setenv("HANDMADE_CACHE", str(tmp_path))
+    # deep down: a name that led out would meet nobody's files
+    monkeypatch.setenv("HANDMADE_CACHE", str(tmp_path / "a" / "b" / "cache"))
     monkeypatch.delenv("HANDMADE_HUB", raising=False)
 
 

@@ -24,7 +24,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from handmade.manifest import (
-    is_inside,
     is_whole,
     sha256,
     write_manifest,
@@ -34,6 +33,7 @@ from handmade.manifest import (
 __all__ = ["cache_folder", "cached_folder", "check_sha256", "mended"]
 __all__ += ["sha256", "write_whole"]
 VARIABLE = "HANDMADE_CACHE"
+NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
 REFUSALS = {  # what a place says that takes no files, and not our own faults
     errno.EACCES,
     errno.EPERM,
@@ -136,7 +136,8 @@ def mended(name: str, build: Callable[[Path], object]) -> bool:
 
 
 def _place(name: str) -> Path:
-    if not isinstance(name, str) or not is_inside(name) or "/" in name:
+    # what is removed later is named by it: nothing else may ever be meant
+    if not isinstance(name, str) or not re.fullmatch(NAME, name):
         raise ValueError(f"name: got {name!r}, want the name of one folder")
     return cache_folder() / name
 
@@ -160,7 +161,11 @@ def _rebuild(folder: Path, build: Callable[[Path], object]) -> None:
         if folder.is_symlink():
             folder.unlink()
         elif folder.is_dir():
-            shutil.rmtree(folder)
+            # moved aside first: ".." and a mount cannot be, so that only a
+            # folder of this cache is ever removed
+            aside = folder.with_name(f"{temporary.name[:-4]}.old.tmp")
+            os.rename(folder, aside)
+            shutil.rmtree(aside, ignore_errors=True)
         os.replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
