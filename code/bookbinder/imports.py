@@ -9,6 +9,7 @@ style are no part of it: they are shown, not computed with.
 import ast
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -68,10 +69,11 @@ def exercises(named: set[str]) -> set[str]:
 
 def parse(cell: str) -> ast.Module:
     """Parse a cell, magics included; one that shows a SyntaxError is empty."""
-    try:
+    with suppress(SyntaxError):
+        return ast.parse(cell)
+    with suppress(SyntaxError):
         return ast.parse(TransformerManager().transform_cell(cell))
-    except SyntaxError:
-        return ast.parse("")
+    return ast.parse("")
 
 
 @lru_cache(maxsize=None)
