@@ -1,4 +1,4 @@
-"""`python -m bookbinder sync | costs | vendor | serve`."""
+"""`python -m bookbinder sync | why | new | costs | vendor | serve`."""
 
 import argparse
 import functools
@@ -7,7 +7,7 @@ import os
 import sys
 import webbrowser
 
-from bookbinder import measure, vendor
+from bookbinder import measure, new_page, vendor, why
 from bookbinder.book import find_book
 from bookbinder.sync import PageError, stale, sync
 
@@ -36,6 +36,10 @@ def main(arguments: list[str] | None = None) -> int:
     one.add_argument("-j", "--jobs", type=int, default=1)
     one.add_argument("--force", action="store_true", help="execute anyway")
     one.add_argument("--check", action="store_true", help="only tell")
+    reason = commands.add_parser("why", help="what a page depends on")
+    reason.add_argument("page")
+    fresh = commands.add_parser("new", help="write a page's skeleton")
+    fresh.add_argument("page", metavar="PART/PAGE")
     cost = commands.add_parser("costs", help="measure what pages cost")
     cost.add_argument("pages", nargs="*", help="page names; default: all")
     commands.add_parser("vendor", help="copy the site's own JavaScript")
@@ -63,6 +67,12 @@ def main(arguments: list[str] | None = None) -> int:
                     f"stale: {name}: {why}. Run `make sync`", file=sys.stderr
                 )
             return 1 if reasons else 0
+        if options.command == "why":
+            print(why.explain(book, book.page(options.page)))
+            return 0
+        if options.command == "new":
+            print(new_page.write(book, options.page))
+            return 0
         if options.command == "costs":
             measure.update(book, options.pages)
             return 0
