@@ -104,11 +104,12 @@ class MultiHeadAttention(nn.Module):
         if rope is not None:
             q_BHTK, k_BGSK = apply_rope(q_BHTK, rope), apply_rope(k_BGSK, rope)
         if cache is not None:
-            k_BGSK, v_BGSK = cache.update(self.layer, k_BGSK, v_BGSK)
+            k_BGSK, v_BGSK = cache.update(_slot(self), k_BGSK, v_BGSK)
         out_BHTK = attention(
             q_BHTK, k_BGSK, v_BGSK, mask, **self.score_options
         )
-        return self.o_proj(merge_heads(out_BHTK))
+        y: torch.Tensor = self.o_proj(merge_heads(out_BHTK))
+        return y
 
 
 def split_heads(x: torch.Tensor, n_heads: int) -> torch.Tensor:
@@ -117,7 +118,7 @@ def split_heads(x: torch.Tensor, n_heads: int) -> torch.Tensor:
     Raises ValueError where the heads do not divide it.
     """
     _check_split(x, n_heads)
-    return x.unflatten(-1, (n_heads, -1)).transpose(-3, -2)
+    return torch.unflatten(x, -1, (n_heads, -1)).transpose(-3, -2)
 
 
 def merge_heads(x_BHTK: torch.Tensor) -> torch.Tensor:
@@ -187,12 +188,16 @@ def _check_call(
                 "context: got one together with rope or cache, want it "
                 "alone: those are for self-attention"
             )
-    if cache is not None and attn.layer is None:
+
+
+def _slot(attn: MultiHeadAttention) -> int:
+    if attn.layer is None:
         raise ValueError(
             "cache: got one, want a module that knows its layer: give each "
             "MultiHeadAttention of the model a number of its own, layer=0, 1 "
             "and so on, or they would share one place in the cache"
         )
+    return attn.layer
 
 
 def _check_split(x: torch.Tensor, n_heads: int) -> None:
