@@ -87,7 +87,7 @@ def test_a_file_cut_short_is_refused_by_name(ours, saved, part):
 
 def test_a_failed_save_leaves_the_old_file(ours, saved, monkeypatch):
     before = saved.read_bytes()
-    monkeypatch.setattr(ours, "special_tokens", {"a": object()})
+    monkeypatch.setattr(ours, "_describe", lambda: {"model": object()})
     with pytest.raises(TypeError):
         ours.save(saved)
     assert saved.read_bytes() == before

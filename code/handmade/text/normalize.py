@@ -10,6 +10,7 @@ models' settings.
 
 import re
 import unicodedata
+from collections.abc import Callable, Iterable
 from functools import cache
 
 from handmade.text import unicode_classes as classes
@@ -21,15 +22,15 @@ CJK = """
 
 
 @cache
-def _compiled(name: str) -> re.Pattern:
-    points = {
+def _compiled(name: str) -> re.Pattern[str]:
+    sets: dict[str, Callable[[], Iterable[int]]] = {
         "controls": classes.bert_controls,
         "spaces": classes.spaces,
         "chinese": lambda: classes.parse(CJK),
         "marks": classes.bert_marks,
         "unmoved": lambda: classes.parse(classes.UNMOVED_BY_BERT),
-    }[name]()
-    return re.compile(f"([{classes.pattern_class(points)}])")
+    }
+    return re.compile(f"([{classes.pattern_class(sets[name]())}])")
 
 
 def clean(text: str) -> str:
@@ -66,7 +67,7 @@ def bert_normalize(text: str) -> str:
 
 
 @cache
-def _words() -> re.Pattern:
+def _words() -> re.Pattern[str]:
     sign = classes.pattern_class(classes.bert_punctuation())
     space = classes.pattern_class(classes.spaces())
     return re.compile(f"[{sign}]|[^{sign}{space}]+")

@@ -44,7 +44,7 @@ def splitter(split_digits: bool = False) -> Callable[[str], list[str]]:
     beyond = re.compile("[\U00010000-\U0010ffff]")
 
     @cache
-    def slow() -> re.Pattern:
+    def slow() -> re.Pattern[str]:
         return re.compile(gpt2_pattern(split_digits))
 
     def split(text: str) -> list[str]:

@@ -14,7 +14,10 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
+from handmade.text import checks
+
 Scores = dict[str, float]  # piece -> log-probability
+Edge = tuple[int, int, str, float]  # start, end, piece, score
 
 
 def learn_pieces(
@@ -28,9 +31,18 @@ def learn_pieces(
 ) -> list[tuple[str, float]]:
     """Return `size` pieces with log-probabilities, likeliest first.
 
-    Every character of the words stays a piece, so nothing seen in training
-    is unknown. Raises ValueError if these alone are more than `size`.
+    Candidates are `seeds` substrings of up to `longest` characters; each
+    round takes `steps` steps of EM and keeps the share `shrink`. Every
+    character of the words stays a piece, so nothing seen in training is
+    unknown. Raises ValueError if these alone are more than `size`, and if
+    there are no words.
     """
+    checks.counted(words)
+    checks.whole(longest, "longest", 1)
+    checks.whole(seeds, "seeds", 0)
+    checks.whole(steps, "steps", 1)
+    if not 0 < shrink < 1:  # with 1 no piece would ever go
+        raise ValueError(f"shrink: got {shrink}, want a share between 0 and 1")
     characters = {char for word in words for char in word}
     if size < len(characters):
         raise ValueError(
@@ -89,9 +101,10 @@ def expected_counts(
     return expected, likelihood
 
 
-def find_edges(word: str, scores: Scores, longest: int) -> list[tuple]:
+def find_edges(word: str, scores: Scores, longest: int) -> list[Edge]:
     """Return all pieces in a word: (start, end, piece, score), by start."""
-    edges, n = [], len(word)
+    edges: list[Edge] = []
+    n = len(word)
     for start in range(n):
         for end in range(start + 1, min(n, start + longest) + 1):
             piece = word[start:end]
@@ -101,7 +114,7 @@ def find_edges(word: str, scores: Scores, longest: int) -> list[tuple]:
 
 
 def forward_backward(
-    n: int, edges: list[tuple]
+    n: int, edges: list[Edge]
 ) -> tuple[list[float], list[float]]:
     """Return the log-sums over all cuts up to and from each position."""
     alpha = [0.0] + [-math.inf] * n
