@@ -239,7 +239,9 @@ def test_wrong_arguments_are_named(trained):
         BPETokenizer.train(["abc"], 256, ["<s>"])
     with pytest.raises(ValueError, match="texts"):
         BPETokenizer.train("abc", 300)
-    with pytest.raises(ValueError, match=r"merges: got number 0, .*'x' \+ 'y'"):
+    with pytest.raises(
+        ValueError, match=r"merges: got number 0, .*'x' \+ 'y'"
+    ):
         BPETokenizer({"x": 0}, [("x", "y")])
 
 
@@ -318,7 +320,9 @@ def test_merges_are_the_librarys_on_many_scripts():
 
 
 @given(
-    words=st.lists(st.text("ab", min_size=1, max_size=12), min_size=1, max_size=8),
+    words=st.lists(
+        st.text("ab", min_size=1, max_size=12), min_size=1, max_size=8
+    ),
     size=st.integers(256, 290),
 )
 @settings(max_examples=200)

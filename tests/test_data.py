@@ -198,7 +198,7 @@ def test_padding_sees_nothing_and_gets_zeros():
 
 def test_document_mask_refuses_what_is_no_document_table():
     for wrong in (torch.zeros(3), torch.zeros(2, 3), torch.zeros(1, 1, 2)):
-        with pytest.raises(ValueError, match="documents: got shape"):
+        with pytest.raises(ValueError, match="documents: got Tensor of shape"):
             document_mask(wrong)
 
 

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from operator import index
 from typing import Any
 
+import torch
+
 LONGEST_PIECE = 256  # characters; cutting a text looks at every length
 LARGEST_ID = 0x10FFFF  # BPE writes an id as one character
 
@@ -20,14 +22,19 @@ def what(value: Any) -> str:
     return f"{type(value).__name__}{shown}"
 
 
+def check_str(text: Any, name: str = "text") -> None:
+    """Raise ValueError for what is not a str."""
+    if not isinstance(text, str):
+        raise ValueError(f"{name}: got {what(text)}, want str")
+
+
 def check_text(text: Any, name: str = "text") -> None:
     """Raise ValueError for what is no text: not a str, or half a character.
 
     A lone surrogate (U+D800 to U+DFFF) is half of a UTF-16 pair. Python's
     strings can hold one, UTF-8 cannot write it.
     """
-    if not isinstance(text, str):
-        raise ValueError(f"{name}: got {what(text)}, want str")
+    check_str(text, name)
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -72,11 +79,13 @@ def counted(words: Any) -> None:
         whole(count, f"words: the count of {word[:20]!r}", 1)
 
 
-def whole(value: Any, name: str, low: int, high: float = math.inf) -> int:
+def whole(value: Any, name: str, low: float, high: float = math.inf) -> int:
     """Return a whole number between bounds, or raise ValueError."""
-    wanted = f"a whole number of at least {low}"
+    wanted = "a whole number"
+    if low > -math.inf:
+        wanted = f"a whole number of at least {low:.0f}"
     if high < math.inf:
-        wanted = f"a whole number from {low} to {high:.0f}"
+        wanted = f"a whole number from {low:.0f} to {high:.0f}"
     try:
         number = index(value)
     except TypeError:
@@ -95,26 +104,26 @@ def flag(value: Any, name: str) -> bool:
     return value
 
 
-def plain_ids(ids: Any) -> list[int]:
+def plain_ids(ids: Any, name: str = "ids") -> list[int]:
     """Return ids, a list, a NumPy array or a tensor, as a list of int.
 
     Raises ValueError for what is no row of whole numbers.
     """
     if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
-        raise ValueError(f"ids: got {what(ids)}, want one row of integers")
+        raise ValueError(f"{name}: got {what(ids)}, want one row of integers")
     listed = ids.tolist() if hasattr(ids, "tolist") else list(ids)
     if not isinstance(listed, list):
-        raise ValueError(f"ids: got {what(ids)}, want one row of integers")
+        raise ValueError(f"{name}: got {what(ids)}, want one row of integers")
     if set(map(type, listed)) <= {int}:
         return listed
-    return [_one_id(i) for i in listed]
+    return [_one_id(i, name) for i in listed]
 
 
-def _one_id(value: Any) -> int:
+def _one_id(value: Any, name: str) -> int:
     number = value.item() if hasattr(value, "item") else value
     if type(number) is not int:
         raise ValueError(
-            f"ids: got {what(value)} in it, want one row of integers"
+            f"{name}: got {what(value)} in it, want one row of integers"
         )
     return number
 
@@ -145,3 +154,27 @@ def check_vocab(
                 "want each id once"
             )
         owners[i] = text
+
+
+def check_mapping(found: Any, name: str, wanted: str) -> None:
+    """Raise ValueError unless `found` is a dict with something in it."""
+    if not isinstance(found, Mapping) or not found:
+        raise ValueError(f"{name}: got {what(found)}, want {wanted}")
+
+
+def check_tensor(
+    tensor: Any, name: str, wanted: str, ndim: int | None, dtypes: str
+) -> None:
+    """Raise ValueError unless `tensor` has `ndim` axes and such a dtype.
+
+    `dtypes` is "float", or "int" for what indexes rows and can be negative:
+    a uint8 or bool tensor is a mask to PyTorch, not a list of rows.
+    """
+    if isinstance(tensor, torch.Tensor):
+        integers = (torch.int16, torch.int32, torch.int64)
+        right = tensor.dtype in integers
+        if dtypes == "float":
+            right = tensor.is_floating_point()
+        if right and ndim in (None, tensor.ndim):
+            return
+    raise ValueError(f"{name}: got {what(tensor)}, want {wanted}")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 
 from handmade.text import unicode_classes as classes
+from handmade.text.checks import check_str
 
 # what the authors of BERT took for Chinese: also Japanese kanji, no kana
 CJK = """
@@ -35,16 +36,19 @@ def _compiled(name: str) -> re.Pattern[str]:
 
 def clean(text: str) -> str:
     """Remove controls and U+FFFD, turn white space into spaces."""
+    check_str(text)
     return _compiled("spaces").sub(" ", _compiled("controls").sub("", text))
 
 
 def space_chinese(text: str) -> str:
     """Put a space on both sides of each Chinese character."""
+    check_str(text)
     return text if text.isascii() else _compiled("chinese").sub(r" \1 ", text)
 
 
 def strip_accents(text: str) -> str:
     """Decompose (é to e + ´, 각 to three jamo), then remove the marks."""
+    check_str(text)
     if text.isascii():
         return text
     parts = _compiled("unmoved").split(text)
@@ -55,6 +59,7 @@ def strip_accents(text: str) -> str:
 
 def lower(text: str) -> str:
     """Lower each character by itself: no final ς for a Σ."""
+    check_str(text)
     if text.isascii():
         return text.lower()
     text = text.replace("Σ", "σ").translate(classes.LOWERCASE_SINCE_14)
@@ -63,6 +68,7 @@ def lower(text: str) -> str:
 
 def bert_normalize(text: str) -> str:
     """Return the text as an uncased BERT sees it."""
+    check_str(text)
     return lower(strip_accents(space_chinese(clean(text))))
 
 
@@ -75,4 +81,5 @@ def _words() -> re.Pattern[str]:
 
 def bert_words(text: str) -> list[str]:
     """Cut a normalised text at spaces and around each punctuation mark."""
+    check_str(text)
     return _words().findall(text)

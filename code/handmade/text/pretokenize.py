@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import cache
 
 from handmade.text import unicode_classes as classes
+from handmade.text.checks import check_str
 
 LAST_OF_BMP = 0xFFFF
 
@@ -48,6 +49,7 @@ def splitter(split_digits: bool = False) -> Callable[[str], list[str]]:
         return re.compile(gpt2_pattern(split_digits))
 
     def split(text: str) -> list[str]:
+        check_str(text)
         if text.isascii() or not beyond.search(text):
             return fast.findall(text)
         return slow().findall(text)

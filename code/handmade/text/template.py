@@ -32,14 +32,16 @@ TEMPLATE = Keys(
 SPECIAL = Keys(taken={"id": TYPE}, inert=frozenset({"type_id"}))
 IDS = Keys(taken={"ids": ((list,), NEEDED)}, inert=frozenset({"id", "tokens"}))
 TEXT = Keys(fixed={"id": ("A",)}, inert=frozenset({"type_id"}))
-# what is left of these two says where a token stood in the text
 BERT = Keys(
     taken={
         "type": TYPE,
         "cls": ((list,), NEEDED),
         "sep": ((list,), NEEDED),
     },
-    inert=frozenset({"trim_offsets", "add_prefix_space"}),
+)
+# the flags here and in ByteLevel move only where a token stood in the text
+ROBERTA = Keys(
+    taken=BERT.taken, inert=frozenset({"trim_offsets", "add_prefix_space"})
 )
 BYTE_LEVEL = Keys(
     taken={"type": TYPE},
@@ -59,16 +61,11 @@ def read(
         BYTE_LEVEL.read(found, where)
         return (), ()
     if kind == "Sequence":
-        before: tuple[str, ...] = ()
-        after: tuple[str, ...] = ()
-        steps = SEQUENCE.read(found, where)["processors"]
-        for i, step in enumerate(steps):
-            outer = read(step, names, f"{where}.processors[{i}]")
-            before, after = outer[0] + before, after + outer[1]
-        return before, after
+        return _read_steps(SEQUENCE.read(found, where), names, where)
     if kind == "TemplateProcessing":
         return _read_template(TEMPLATE.read(found, where), names, where)
-    ends = BERT.read(found, where)
+    keys = BERT if kind == "BertProcessing" else ROBERTA
+    ends = keys.read(found, where)
     for key in ("cls", "sep"):
         if len(ends[key]) != 2:
             raise ValueError(
@@ -80,6 +77,22 @@ def read(
         for key in ("cls", "sep")
     )
     return first, last
+
+
+def _read_steps(
+    steps: Mapping[str, Any], names: Mapping[int, str], where: str
+) -> Ends:
+    found: list[Ends] = []
+    for i, step in enumerate(steps["processors"]):
+        here = f"{where}.processors[{i}]"
+        ends = read(step, names, here)
+        if step is None or step["type"] == "ByteLevel":
+            continue
+        # of a second one the library drops an end, or stops
+        if found:
+            raise ValueError(f"{here}: got a second template, want one")
+        found.append(ends)
+    return found[0] if found else ((), ())
 
 
 def _read_template(

@@ -95,6 +95,12 @@ class Tokenizer:
         }
         self.tokens = {i: text for text, i in self.vocab.items()}
         self.tokens |= {token.id: token.content for token in self.added_tokens}
+        # decoding shows a normalized token as it is found: in small letters
+        self._shown = self.tokens | {
+            token.id: self._normalize(token.content)
+            for token in self.added_tokens
+            if token.normalized
+        }
         self.decoder = checks.flag(decoder, "decoder")
         self.before = self._ids_of(before, "before")
         self.after = self._ids_of(after, "after")
@@ -290,10 +296,10 @@ class Tokenizer:
                 f"0 to {self.vocab_size - 1}"
             )
         if skip_special:
-            special = set(self.special_tokens.values())
-            listed = [i for i in listed if i not in special]
+            special, shown = self.special_tokens, self._shown
+            listed = [i for i in listed if shown[i] not in special]
         if not self.decoder:
-            return " ".join(map(self.tokens.__getitem__, listed))
+            return " ".join(map(self._shown.__getitem__, listed))
         return self._joined(listed)
 
     # -- the file

@@ -231,7 +231,7 @@ class UnigramTokenizer(Tokenizer):
 
         The first piece loses its ▁ where `prepend` has put one there.
         """
-        pieces = [self.tokens[i] for i in ids]
+        pieces = [self._shown[i] for i in ids]
         if self.join_bytes:
             pieces = read_bytes(pieces)
         if self.prepend and pieces:

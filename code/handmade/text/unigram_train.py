@@ -64,6 +64,7 @@ def learn_pieces(
 
 def seed_pieces(words: Mapping[str, int], longest: int, seeds: int) -> Scores:
     """Score substrings seen twice or more by count times length."""
+    checks.counted(words)
     found: Counter[str] = Counter()
     for word, count in words.items():
         for start in range(len(word)):
@@ -89,7 +90,7 @@ def expected_counts(
     """
     expected: dict[str, float] = defaultdict(float)
     likelihood = 0.0
-    longest = max(map(len, scores))
+    longest = _longest(words, scores)
     for word, count in words.items():
         edges = find_edges(word, scores, longest)
         alpha, beta = forward_backward(len(word), edges)
@@ -101,8 +102,17 @@ def expected_counts(
     return expected, likelihood
 
 
+def _longest(words: Mapping[str, int], scores: Scores) -> int:
+    """Return the length of the longest piece; refuse what are no dicts."""
+    checks.check_mapping(words, "words", "a dict from word to count")
+    checks.check_mapping(scores, "scores", "a dict from piece to score")
+    return max(map(len, scores))
+
+
 def find_edges(word: str, scores: Scores, longest: int) -> list[Edge]:
     """Return all pieces in a word: (start, end, piece, score), by start."""
+    checks.check_str(word, "word")
+    checks.check_mapping(scores, "scores", "a dict from piece to score")
     edges: list[Edge] = []
     n = len(word)
     for start in range(n):
@@ -139,6 +149,8 @@ def maximise(expected: Mapping[str, float], keep: set[str]) -> Scores:
     score = digamma(count) - digamma(total). Pieces in `keep` stay, with a
     count of at least 0.5.
     """
+    wanted = "a dict from piece to count"
+    checks.check_mapping(expected, "expected", wanted)
     counts = {p: n for p, n in expected.items() if n >= 0.5}
     counts |= {p: max(expected.get(p, 0.0), 0.5) for p in keep}
     total = digamma(sum(counts.values()))
@@ -151,7 +163,7 @@ def digamma(x: float) -> float:
     digamma(x) = digamma(x + 1) - 1/x up to x > 10, then the asymptotic
     series log x - 1/2x - 1/12x² + 1/120x⁴ - 1/252x⁶ + …
     """
-    if x <= 0:
+    if not isinstance(x, int | float) or not x > 0:
         raise ValueError(f"x: got {x!r}, want x > 0")
     result = 0.0
     while x < 10:
@@ -172,7 +184,7 @@ def prune(
     uses * (score - score of the second-best cut): the likelihood lost, if
     the other scores stayed what they are.
     """
-    longest = max(map(len, scores))
+    longest = _longest(words, scores)
     uses: Counter[str] = Counter()
     for word, count in words.items():
         for piece in best_cut(word, scores, longest):

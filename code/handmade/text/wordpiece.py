@@ -14,6 +14,7 @@ from typing import Any
 
 from handmade.text import checks
 from handmade.text.added_tokens import AddedToken
+from handmade.text.checks import check_str
 from handmade.text.keys import NEEDED, Keys, kind_of
 from handmade.text.normalize import bert_normalize, bert_words
 from handmade.text.tokenizer import Tokenizer
@@ -113,6 +114,7 @@ class WordPieceTokenizer(Tokenizer):
 
     def cut(self, word: str) -> list[int]:
         """Return the ids of one word: longest piece first, left to right."""
+        check_str(word, "word")
         unknown = [self.vocab[self.unknown]]
         if len(word) > self.longest_word:
             return unknown
@@ -138,7 +140,7 @@ class WordPieceTokenizer(Tokenizer):
         """
         out: list[str] = []
         for i in ids:
-            token = self.tokens[i]
+            token = self._shown[i]
             if out and token.startswith(self.prefix):
                 token = token.removeprefix(self.prefix)
             elif out:
