@@ -337,6 +337,15 @@ def test_merges_are_the_librarys_where_ties_abound(words, size):
     assert sorted(last, key=last.get) == merges_of(theirs)
 
 
+@pytest.mark.parametrize("texts", [[], [""], ["", ""]])
+def test_nothing_to_learn_from_is_an_error(texts):
+    with pytest.raises(ValueError, match="texts: got no word, want"):
+        BPETokenizer.train(texts, 300)
+    for learn in (learn_merges, recount_merges):
+        with pytest.raises(ValueError, match=r"got .*, want"):
+            learn(Counter(), 300)
+
+
 # -- files
 
 

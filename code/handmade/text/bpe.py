@@ -137,7 +137,7 @@ class BPETokenizer(Tokenizer):
         ValueError where vocab_size is too small for these, and where there
         is no text to learn from.
         """
-        split = splitter(checks.flag(split_digits, "split_digits"))
+        split = splitter(split_digits)
         words: Counter[str] = Counter()
         special = checks.names(special_tokens, "special_tokens")
         checks.check_several(texts)

@@ -44,15 +44,17 @@ def check_text(text: Any, name: str = "text") -> None:
         ) from None
 
 
-def check_several(texts: Any, name: str = "texts") -> None:
+def check_several(
+    texts: Any,
+    name: str = "texts",
+    wanted: str = "several str, such as a list",
+) -> None:
     """Raise ValueError unless `texts` can be gone through, and is no str.
 
     A str is several texts to Python: its letters. That is never meant.
     """
     if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
-        raise ValueError(
-            f"{name}: got {what(texts)}, want several str, such as a list"
-        )
+        raise ValueError(f"{name}: got {what(texts)}, want {wanted}")
 
 
 def names(several: Any, name: str) -> list[str]:
@@ -154,6 +156,16 @@ def check_vocab(
                 "want each id once"
             )
         owners[i] = text
+
+
+def share(value: Any, name: str) -> float:
+    """Return a number between 0 and 1, neither of them, or raise."""
+    number = isinstance(value, int | float) and 0 < value < 1
+    if not number:
+        raise ValueError(
+            f"{name}: got {value!r}, want a share between 0 and 1"
+        )
+    return float(value)
 
 
 def check_mapping(found: Any, name: str, wanted: str) -> None:

@@ -48,9 +48,7 @@ def _check_works(works: Any, share: Any, seed: Any) -> None:
     for title, text in works.items():
         checks.check_text(title, "works: a title")
         checks.check_str(text, f"works: the text of {title!r}")
-    number = isinstance(share, int | float) and 0 < share < 1
-    if not number:
-        raise ValueError(f"share: got {share}, want a share between 0 and 1")
+    checks.share(share, "share")
     checks.whole(seed, "seed", -math.inf)
 
 

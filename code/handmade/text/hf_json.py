@@ -45,7 +45,8 @@ def description(tokenizer: Any) -> dict[str, Any]:
 def parts(described: Any, ignore: Collection[str] = ()) -> dict[str, Any]:
     """Return the parts of a file; `ignore` may name what cuts and pads."""
     known = ("truncation", "padding")
-    if isinstance(ignore, str) or not set(ignore) <= set(known):
+    several = isinstance(ignore, Collection) and not isinstance(ignore, str)
+    if not several or not set(ignore) <= set(known):
         raise ValueError(f"ignore: got {ignore!r}, want some of {known}")
     if isinstance(described, dict):
         described = {k: v for k, v in described.items() if k not in ignore}

@@ -155,6 +155,7 @@ class Tokenizer:
         put around. Raises ValueError for a lone surrogate.
         """
         checks.check_text(text)
+        _check_flags(allow_special, add_special)
         ids = self._encode(text, allow_special)
         if add_special and (self.before or self.after):
             return [*self.before, *ids, *self.after]
@@ -195,6 +196,10 @@ class Tokenizer:
         nothing to fill it with.
         """
         checks.check_several(texts)
+        _check_flags(allow_special, add_special)
+        texts = list(texts)
+        for text in texts:
+            checks.check_text(text, "texts")
         if side not in ("left", "right"):
             raise ValueError(f"side: got {side!r}, want 'left' or 'right'")
         if pad_id is not None:
@@ -236,6 +241,7 @@ class Tokenizer:
         the longest stretch that no white space lets us cut.
         """
         checks.check_several(pieces, "pieces")
+        _check_flags(allow_special, add_special)
         return self._stream(pieces, allow_special, add_special)
 
     def _stream(
@@ -288,6 +294,7 @@ class Tokenizer:
         With `skip_special` special tokens are left out, and no other added
         ones. Raises ValueError for an id that is not in the vocabulary.
         """
+        checks.flag(skip_special, "skip_special")
         listed = checks.plain_ids(ids)
         if not self.tokens.keys() >= set(listed):
             unknown = next(i for i in listed if i not in self.tokens)
@@ -384,6 +391,11 @@ class Tokenizer:
         """
         described = hf_json.description(tokenizer)
         return cls.from_description(described, ignore=ignore)
+
+
+def _check_flags(allow_special: bool, add_special: bool) -> None:
+    checks.flag(allow_special, "allow_special")
+    checks.flag(add_special, "add_special")
 
 
 def _all_added(

@@ -293,6 +293,7 @@ def read_bytes(pieces: Iterable[str]) -> list[str]:
 
     A run that is not whole UTF-8 becomes one U+FFFD for each of its bytes.
     """
+    checks.check_several(pieces, "pieces")
     out: list[str] = []
     waiting = bytearray()
     for piece in [*pieces, ""]:

@@ -38,11 +38,11 @@ def learn_pieces(
     there are no words.
     """
     checks.counted(words)
+    checks.whole(size, "size", -math.inf)
     checks.whole(longest, "longest", 1)
     checks.whole(seeds, "seeds", 0)
     checks.whole(steps, "steps", 1)
-    if not 0 < shrink < 1:  # with 1 no piece would ever go
-        raise ValueError(f"shrink: got {shrink}, want a share between 0 and 1")
+    checks.share(shrink, "shrink")  # with 1 no piece would ever go
     characters = {char for word in words for char in word}
     if size < len(characters):
         raise ValueError(
@@ -65,6 +65,8 @@ def learn_pieces(
 def seed_pieces(words: Mapping[str, int], longest: int, seeds: int) -> Scores:
     """Score substrings seen twice or more by count times length."""
     checks.counted(words)
+    checks.whole(longest, "longest", 1)
+    checks.whole(seeds, "seeds", 0)
     found: Counter[str] = Counter()
     for word, count in words.items():
         for start in range(len(word)):
@@ -113,6 +115,7 @@ def find_edges(word: str, scores: Scores, longest: int) -> list[Edge]:
     """Return all pieces in a word: (start, end, piece, score), by start."""
     checks.check_str(word, "word")
     checks.check_mapping(scores, "scores", "a dict from piece to score")
+    checks.whole(longest, "longest", 1)
     edges: list[Edge] = []
     n = len(word)
     for start in range(n):
@@ -151,6 +154,7 @@ def maximise(expected: Mapping[str, float], keep: set[str]) -> Scores:
     """
     wanted = "a dict from piece to count"
     checks.check_mapping(expected, "expected", wanted)
+    checks.check_several(keep, "keep", "a set of pieces")
     counts = {p: n for p, n in expected.items() if n >= 0.5}
     counts |= {p: max(expected.get(p, 0.0), 0.5) for p in keep}
     total = digamma(sum(counts.values()))
@@ -185,6 +189,7 @@ def prune(
     the other scores stayed what they are.
     """
     longest = _longest(words, scores)
+    _check_kept(size, keep)
     uses: Counter[str] = Counter()
     for word, count in words.items():
         for piece in best_cut(word, scores, longest):
@@ -200,13 +205,19 @@ def prune(
     return {piece: score for piece, score in scores.items() if piece in kept}
 
 
+def _check_kept(size: int, keep: set[str]) -> None:
+    checks.whole(size, "size", 0)
+    checks.check_several(keep, "keep", "a set of pieces")
+
+
 def best_cut(
     word: str, scores: Scores, longest: int, without: str = ""
 ) -> list[str]:
     """Return the likeliest cut of a word, one piece left out if told."""
+    edges = find_edges(word, scores, longest)
     best = [0.0] + [-math.inf] * len(word)
     last = [0] * (len(word) + 1)
-    for start, end, piece, score in find_edges(word, scores, longest):
+    for start, end, piece, score in edges:
         if piece != without and best[start] + score > best[end]:
             best[end], last[end] = best[start] + score, start
     cut, end = [], len(word)
