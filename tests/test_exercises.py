@@ -9,20 +9,19 @@ from dataclasses import replace
 
 import pytest
 import torch
-from handmade.exercises import (
-    PAGES,
+from handmade.exercises import ExerciseError, check, lookup
+from handmade.exercises.compare import Raised, difference
+from handmade.exercises.core import (
     Case,
     Exercise,
-    ExerciseError,
     Mistake,
-    check,
-    exercises_of,
-    lookup,
+    _call,
+    describe,
+    examine,
 )
-from handmade.exercises.compare import Raised, difference
-from handmade.exercises.core import _call, describe, examine
+from handmade.exercises.find import modules
 
-EXERCISES = [exercise for page in PAGES for exercise in exercises_of(page)]
+EXERCISES = [lookup(name) for names in modules().values() for name in names]
 MISTAKES = [
     pytest.param(exercise, mistake, id=f"{exercise.name}-{i}")
     for exercise in EXERCISES

@@ -6,14 +6,13 @@ through the package, and counts the scripts and styles of a widget with it.
 
 import ast
 import hashlib
-import re
 from pathlib import Path
 
 import handmade
+from handmade.exercises import find
 from IPython.core.inputtransformer2 import TransformerManager
 
 PACKAGE = Path(handmade.__file__).parent
-EXERCISE_NAME = re.compile(r"\bname=[\"']([\w-]+)[\"']")
 
 
 def module_files(name: str) -> list[Path]:
@@ -50,11 +49,8 @@ def exercises(tree: ast.Module) -> set[str]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
-    return {
-        f"handmade.exercises.{path.stem}"
-        for path in (PACKAGE / "exercises").glob("*.py")
-        if named & set(EXERCISE_NAME.findall(path.read_text(encoding="utf-8")))
-    }
+    found = find.modules(PACKAGE / "exercises")
+    return {module for module, names in found.items() if named & set(names)}
 
 
 def parse(cell: str) -> ast.Module:

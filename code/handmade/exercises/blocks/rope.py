@@ -10,13 +10,8 @@ from functools import partial
 import torch
 
 from handmade.blocks.rope import apply_rope, rope_angles
+from handmade.exercises.cases import randoms
 from handmade.exercises.core import Case, Exercise, Mistake
-
-
-def _random(*shape: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(sum(shape))
-    return torch.randn(*shape, generator=generator)
-
 
 # -- rope-neighbours: fn(x (H, T, K), positions (T,), theta) -> the same
 
@@ -45,7 +40,10 @@ def _halves(x, positions, theta):
 
 def _rope_case(label: str, H: int, T: int, K: int, start: int = 0) -> Case:
     at = torch.arange(start, start + T)
-    return Case(label, lambda: (_random(H, T, K), at.clone(), 100.0))
+    return Case(
+        label,
+        lambda: (*randoms((H, T, K), dtype=torch.float32), at.clone(), 100.0),
+    )
 
 
 NEIGHBOURS = Exercise(
@@ -112,7 +110,7 @@ def _permute_back(weight, n_heads):
 
 
 def _weight_case(label: str, H: int, K: int, D: int) -> Case:
-    return Case(label, lambda: (_random(H * K, D), H))
+    return Case(label, lambda: (*randoms((H * K, D), dtype=torch.float32), H))
 
 
 PERMUTE = Exercise(
@@ -246,7 +244,7 @@ def _cosine_only(x):
 
 def _sound_case(label: str, rotate: Callable) -> Case:
     def make():
-        q, k = _random(2, 1, 3, 5, 8).double()
+        q, k = randoms((1, 3, 5, 8), (1, 3, 5, 8))
         return rotate, q, k
 
     return Case(label, make)
@@ -296,5 +294,3 @@ SOUND = Exercise(
         ),
     ),
 )
-
-EXERCISES = (NEIGHBOURS, PERMUTE, FULL_TURNS, SOUND)

@@ -7,13 +7,8 @@ import math
 
 import torch
 
+from handmade.exercises.cases import random_case, randoms
 from handmade.exercises.core import Case, Exercise, Mistake
-
-
-def _random(shape: tuple, size: float = 1.0) -> tuple:
-    generator = torch.Generator().manual_seed(sum(shape))
-    x = torch.randn(*shape, generator=generator, dtype=torch.float64)
-    return (x * size,)
 
 
 # four parts that cannot be mistaken for each other
@@ -85,7 +80,7 @@ def _other_placement(*parts):
 
 
 def _block_case(label: str, *shape: int, placement: str) -> Case:
-    return Case(label, lambda: (*_random(shape), *_PARTS, placement))
+    return random_case(label, shape, then=(*_PARTS, placement))
 
 
 BLOCK = Exercise(
@@ -188,7 +183,7 @@ KEEPS_STREAM = Exercise(
     name="keeps-stream",
     reference=_keeps_stream,
     cases=tuple(
-        Case(label, lambda block=block: (block, *_random((4, 6), size=3.0)))
+        Case(label, lambda block=block: (block, *randoms((4, 6), size=3.0)))
         for label, block in _BLOCKS.items()
     ),
     mistakes=(
@@ -263,7 +258,7 @@ STREAM_SHARES = Exercise(
     name="stream-shares",
     reference=_shares,
     cases=tuple(
-        Case(label, lambda s=shape, z=size: (*_random(s, size=z), 1e-5))
+        Case(label, lambda s=shape, z=size: (*randoms(s, size=z), 1e-5))
         for label, shape, size in (
             ("one layer", (2, 5), 1.0),
             ("four layers", (5, 6), 1.0),
@@ -295,5 +290,3 @@ STREAM_SHARES = Exercise(
         ),
     ),
 )
-
-EXERCISES = (BLOCK, KEEPS_STREAM, RESIDUAL_STD, STREAM_SHARES)

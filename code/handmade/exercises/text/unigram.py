@@ -144,6 +144,13 @@ TWO_BEST_CUTS_MISTAKES = (
     ),
 )
 
+TWO_BEST_CUTS = Exercise(
+    name="two-best-cuts",
+    reference=two_best_cuts,
+    cases=WORDS,
+    mistakes=TWO_BEST_CUTS_MISTAKES,
+)
+
 # -- word-logprob: fn(word, scores) -> float
 
 
@@ -178,7 +185,7 @@ def _logs_added(word, scores):
     return total[-1]
 
 
-WORD_LOGPROB = (*WORDS, _case("300 letters", "ab" * 150))
+WORD_LOGPROB_CASES = (*WORDS, _case("300 letters", "ab" * 150))
 WORD_LOGPROB_MISTAKES = (
     Mistake(
         "only the best cut counts: the word can come about in other ways too",
@@ -204,6 +211,13 @@ WORD_LOGPROB_MISTAKES = (
         "0.0, and that has no logarithm",
         _multiplied,
     ),
+)
+
+WORD_LOGPROB = Exercise(
+    name="word-logprob",
+    reference=word_logprob,
+    cases=WORD_LOGPROB_CASES,
+    mistakes=WORD_LOGPROB_MISTAKES,
 )
 
 # -- expected-uses: fn(word, scores) -> dict[str, float]
@@ -267,23 +281,9 @@ EXPECTED_USES_MISTAKES = (
     ),
 )
 
-EXERCISES = (
-    Exercise(
-        name="two-best-cuts",
-        reference=two_best_cuts,
-        cases=WORDS,
-        mistakes=TWO_BEST_CUTS_MISTAKES,
-    ),
-    Exercise(
-        name="word-logprob",
-        reference=word_logprob,
-        cases=WORD_LOGPROB,
-        mistakes=WORD_LOGPROB_MISTAKES,
-    ),
-    Exercise(
-        name="expected-uses",
-        reference=expected_uses,
-        cases=WORDS,
-        mistakes=EXPECTED_USES_MISTAKES,
-    ),
+EXPECTED_USES = Exercise(
+    name="expected-uses",
+    reference=expected_uses,
+    cases=WORDS,
+    mistakes=EXPECTED_USES_MISTAKES,
 )

@@ -114,7 +114,7 @@ def _cut(word):
     return lambda: (word, set(VOCAB.split("|")))
 
 
-WORDPIECE_WORD = (
+WORDPIECE_WORD_CASES = (
     Case("three pieces", _cut("unaffable")),
     Case("a piece that only starts words", _cut("unplay")),
     Case("the longest of several", _cut("themselves")),
@@ -156,6 +156,13 @@ WORDPIECE_WORD_MISTAKES = (
     ),
 )
 
+WORDPIECE_WORD = Exercise(
+    name="wordpiece-word",
+    reference=wordpiece_word,
+    cases=WORDPIECE_WORD_CASES,
+    mistakes=WORDPIECE_WORD_MISTAKES,
+)
+
 # -- strip-accents: fn(text) -> str
 
 
@@ -178,7 +185,7 @@ def _not_mark(char):
     return unicodedata.category(char) != "Mn"
 
 
-STRIP_ACCENTS = (
+STRIP_ACCENTS_CASES = (
     Case("French", lambda: ("déjà vu à l'œuvre",)),
     Case("an accent already apart", lambda: ("cafe\u0301",)),
     Case("no accent, not ASCII", lambda: ("Straße Łódź Ø 北京",)),
@@ -226,17 +233,9 @@ STRIP_ACCENTS_MISTAKES = (
     ),
 )
 
-EXERCISES = (
-    Exercise(
-        name="wordpiece-word",
-        reference=wordpiece_word,
-        cases=WORDPIECE_WORD,
-        mistakes=WORDPIECE_WORD_MISTAKES,
-    ),
-    Exercise(
-        name="strip-accents",
-        reference=strip_accents,
-        cases=STRIP_ACCENTS,
-        mistakes=STRIP_ACCENTS_MISTAKES,
-    ),
+STRIP_ACCENTS = Exercise(
+    name="strip-accents",
+    reference=strip_accents,
+    cases=STRIP_ACCENTS_CASES,
+    mistakes=STRIP_ACCENTS_MISTAKES,
 )

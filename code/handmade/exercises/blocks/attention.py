@@ -5,11 +5,13 @@ B batch · T query tokens · S key/value tokens · H heads · K head width
 
 import math
 from collections.abc import Callable
+from functools import wraps
 
 import torch
 
 from handmade.blocks.attention import attention
 from handmade.blocks.masks import causal_mask, padding_mask
+from handmade.exercises.cases import randoms
 from handmade.exercises.core import Case, Exercise, Mistake
 
 # -- scaled-dot-product: fn(q, k, v, mask=None) -> out
@@ -29,14 +31,11 @@ def _qkv(
     """A recipe for q (…, T, K), k (…, S, K), v (…, S, V) and the mask."""
 
     def make() -> tuple:
-        generator = torch.Generator().manual_seed(1 + T + 10 * S + 100 * K)
-        tensors = []
-        for length, width in ((T, K), (S, K), (S, V)):
-            shape = (*lead, width, length) if strided else (length, width)
-            shape = shape if strided else (*lead, *shape)
-            x = torch.randn(*shape, generator=generator, dtype=torch.float64)
-            tensors.append((x.mT if strided else x).to(dtype) * size)
-        return (*tensors,) if mask is None else (*tensors, mask.clone())
+        shapes = ((*lead, T, K), (*lead, S, K), (*lead, S, V))
+        tensors = randoms(*shapes, size=size, dtype=dtype)
+        if strided:  # the same numbers, laid out column by column
+            tensors = tuple(x.mT.contiguous().mT for x in tensors)
+        return tensors if mask is None else (*tensors, mask.clone())
 
     return make
 
@@ -59,7 +58,7 @@ def _gradients(fn: Callable) -> Callable:
 _PADDING = padding_mask(torch.tensor([[1, 1, 1, 1, 0, 0], [0, 1, 1, 1, 1, 1]]))
 _EMPTY = causal_mask(4, 6) & padding_mask(torch.tensor([[0, 0, 0, 0, 1, 1]]))
 
-SCALED_DOT_PRODUCT = (
+SCALED_DOT_PRODUCT_CASES = (
     Case("no batch axis", _qkv(T=3, S=3, K=4, V=4)),
     Case("more keys than queries", _qkv(T=3, S=5, K=4, V=6)),
     Case("batch and heads", _qkv(2, 3)),
@@ -206,6 +205,13 @@ SCALED_DOT_PRODUCT_MISTAKES = (
     ),
 )
 
+SCALED_DOT_PRODUCT = Exercise(
+    name="scaled-dot-product",
+    reference=attention,
+    cases=SCALED_DOT_PRODUCT_CASES,
+    mistakes=SCALED_DOT_PRODUCT_MISTAKES,
+)
+
 # -- softmax-backward: fn(weights, grad) -> gradient of the scores
 
 
@@ -215,14 +221,13 @@ def _softmax_backward(weights, grad):
 
 def _weights_and_grad(*shape: int, dtype=torch.float64, sharp=1.0):
     def make() -> tuple:
-        generator = torch.Generator().manual_seed(len(shape) + shape[-1])
-        x = torch.randn(2, *shape, generator=generator, dtype=torch.float64)
-        return (x[0] * sharp).softmax(-1).to(dtype), x[1].to(dtype)
+        scores, grad = randoms(shape, shape)
+        return (scores * sharp).softmax(-1).to(dtype), grad.to(dtype)
 
     return make
 
 
-SOFTMAX_BACKWARD = (
+SOFTMAX_BACKWARD_CASES = (
     Case("one row", _weights_and_grad(4)),
     Case("as many rows as columns", _weights_and_grad(3, 3)),
     Case("batch and heads", _weights_and_grad(2, 3, 5, 7)),
@@ -265,17 +270,216 @@ SOFTMAX_BACKWARD_MISTAKES = (
     ),
 )
 
-EXERCISES = (
-    Exercise(
-        name="scaled-dot-product",
-        reference=attention,
-        cases=SCALED_DOT_PRODUCT,
-        mistakes=SCALED_DOT_PRODUCT_MISTAKES,
+SOFTMAX_BACKWARD = Exercise(
+    name="softmax-backward",
+    reference=_softmax_backward,
+    cases=SOFTMAX_BACKWARD_CASES,
+    mistakes=SOFTMAX_BACKWARD_MISTAKES,
+)
+
+# -- causal-mask: fn(T, S) -> bool (T, S)
+
+CAUSAL_MASK_CASES = (
+    Case("as many keys as queries", lambda: (5, 5)),
+    Case("more keys than queries", lambda: (3, 7)),
+    Case("one query, as in decoding", lambda: (1, 6)),
+    Case("a single token", lambda: (1, 1)),
+)
+
+
+def _triangle(T: int, S: int, diagonal: int) -> torch.Tensor:
+    return torch.ones(T, S, dtype=torch.bool).tril(diagonal)
+
+
+CAUSAL_MASK_MISTAKES = (
+    Mistake(
+        "the corner is aligned top left: with more keys than queries, the "
+        "last query must see every key",
+        lambda T, S: _triangle(T, S, 0),
     ),
-    Exercise(
-        name="softmax-backward",
-        reference=_softmax_backward,
-        cases=SOFTMAX_BACKWARD,
-        mistakes=SOFTMAX_BACKWARD_MISTAKES,
+    Mistake(
+        "the diagonal is T - S; the queries are the last ones, so it moves "
+        "to the right, by S - T",
+        lambda T, S: _triangle(T, S, T - S),
     ),
+    Mistake(
+        "a token may not see itself: the diagonal belongs to the past",
+        lambda T, S: _triangle(T, S, S - T - 1),
+    ),
+    Mistake(
+        "each query also sees one token of its future: the diagonal is one "
+        "too far right",
+        lambda T, S: _triangle(T, S, S - T + 1),
+    ),
+    Mistake(
+        "True marks what is hidden; here True means may attend",
+        lambda T, S: ~_triangle(T, S, S - T),
+    ),
+    Mistake(
+        "the triangle is the upper one: queries see only their future",
+        lambda T, S: torch.ones(T, S, dtype=torch.bool).triu(S - T),
+    ),
+    Mistake(
+        "the mask is indexed (S, T), keys first",
+        lambda T, S: _triangle(T, S, S - T).mT,
+    ),
+)
+
+CAUSAL_MASK = Exercise(
+    name="causal-mask",
+    reference=causal_mask,
+    cases=CAUSAL_MASK_CASES,
+    mistakes=CAUSAL_MASK_MISTAKES,
+)
+
+# -- leaks: fn(attend, x) -> bool, for attend: (T, D) -> (T, D)
+
+
+def no_mask(x):
+    return attention(x, x, x)
+
+
+def causal(x):
+    return attention(x, x, x, causal_mask(len(x)))
+
+
+def mask_after_softmax(x):
+    weights = attention(x, x, x, return_weights=True)[1]
+    return weights.tril() @ x
+
+
+def softmax_over_queries(x):
+    scores = (x @ x.mT).masked_fill(~causal_mask(len(x)), -math.inf)
+    return scores.softmax(0) @ x
+
+
+def peeks_one_ahead(x):
+    return attention(x, x, x, _triangle(len(x), len(x), 1))
+
+
+def only_token_2_sees_token_3(x):
+    mask = causal_mask(len(x))
+    mask[2, 3] = True
+    return attention(x, x, x, mask)
+
+
+def the_first_token_sees_the_second(x):
+    mask = causal_mask(len(x))
+    mask[0, 1] = True
+    return attention(x, x, x, mask)
+
+
+def each_token_alone(x):
+    return x * 2 + 1
+
+
+def past_average(x):
+    counts = torch.arange(1, len(x) + 1, dtype=x.dtype)
+    return x.cumsum(0) / counts[:, None]
+
+
+def centred_over_time(x):
+    return causal(x - x.mean(0))
+
+
+def _layer(layer, T: int = 6) -> Case:
+    @wraps(layer)
+    def attend(x):
+        if len(x) != T:
+            raise ValueError(
+                f"attend always gets all {T} tokens, here {len(x)}: change "
+                "a token instead of cutting the text short"
+            )
+        return layer(x)
+
+    def make() -> tuple:
+        return attend, *randoms((T, 4))
+
+    return Case(layer.__name__.replace("_", " "), make)
+
+
+LEAKS_CASES = (
+    _layer(causal),
+    _layer(no_mask),
+    _layer(each_token_alone),
+    _layer(peeks_one_ahead),
+    _layer(past_average),
+    _layer(mask_after_softmax),
+    _layer(softmax_over_queries),
+    _layer(only_token_2_sees_token_3),
+    _layer(the_first_token_sees_the_second),
+    _layer(centred_over_time),
+)
+
+
+def leaks(attend, x) -> bool:
+    """Change one token at a time; no earlier output may move."""
+    before = attend(x)
+    for t in range(1, len(x)):
+        changed = x.clone()
+        changed[t] += 1.0
+        if not torch.allclose(attend(changed)[:t], before[:t]):
+            return True
+    return False
+
+
+def _only_the_last_token(attend, x):
+    changed = x.clone()
+    changed[-1] += 1.0
+    return not torch.allclose(attend(changed)[:-1], attend(x)[:-1])
+
+
+def _only_the_first_output(attend, x):
+    changed = x.clone()
+    changed[1:] += 1.0
+    return not torch.allclose(attend(changed)[0], attend(x)[0])
+
+
+def _its_own_output_too(attend, x):
+    changed = x.clone()
+    changed[-1] += 1.0
+    return not torch.allclose(attend(changed), attend(x))
+
+
+def _the_past_is_changed(attend, x):
+    changed = x.clone()
+    changed[0] += 1.0
+    return not torch.allclose(attend(changed)[1:], attend(x)[1:])
+
+
+def _too_small_a_change(attend, x):
+    changed = x.clone()
+    changed[-1] += 1e-12
+    return not torch.allclose(attend(changed)[:-1], attend(x)[:-1])
+
+
+LEAKS_MISTAKES = (
+    Mistake(
+        "only the last token is changed: a leak in the middle goes unseen",
+        _only_the_last_token,
+    ),
+    Mistake(
+        "only the first output is watched: a leak in the middle goes unseen",
+        _only_the_first_output,
+    ),
+    Mistake(
+        "the changed token's own output is watched too; that one may move",
+        _its_own_output_too,
+    ),
+    Mistake(
+        "an early token is changed and later outputs are watched; moving "
+        "those is what attention is for",
+        _the_past_is_changed,
+    ),
+    Mistake(
+        "the change is so small that it drowns in the tolerance",
+        _too_small_a_change,
+    ),
+)
+
+LEAKS = Exercise(
+    name="leaks",
+    reference=leaks,
+    cases=LEAKS_CASES,
+    mistakes=LEAKS_MISTAKES,
 )

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 
 from handmade.blocks.positions import sinusoidal_positions
+from handmade.exercises.cases import randoms
 from handmade.exercises.core import Case, Exercise, Mistake
 
 # -- sinusoidal: fn(positions (T,), d_model, theta) -> (T, D) float32
@@ -238,9 +239,7 @@ def _near_is_better(x):
 
 
 def _layer_case(label: str, layer: Callable, T: int = 7) -> Case:
-    generator = torch.Generator().manual_seed(T)
-    x = torch.randn(T, 4, generator=generator, dtype=torch.float64)
-    return Case(label, lambda: (layer, x.clone()))
+    return Case(label, lambda: (layer, *randoms((T, 4))))
 
 
 ORDER_BLIND = Exercise(
@@ -295,5 +294,3 @@ ORDER_BLIND = Exercise(
         ),
     ),
 )
-
-EXERCISES = (SINUSOIDAL, SHIFT_MATRIX, NEXT_POSITIONS, ORDER_BLIND)

@@ -3,18 +3,8 @@
 B batch · T tokens · D model width · F feed-forward width
 """
 
-import torch
-
+from handmade.exercises.cases import random_case, randoms
 from handmade.exercises.core import Case, Exercise, Mistake
-
-
-def _random(*shapes: tuple, size: float = 1.0, dtype=torch.float32) -> tuple:
-    generator = torch.Generator().manual_seed(sum(map(sum, shapes)))
-    return tuple(
-        (torch.randn(*shape, generator=generator) * size).to(dtype)
-        for shape in shapes
-    )
-
 
 # -- layer-norm: fn(x, gain, bias, eps) -> y
 
@@ -27,8 +17,8 @@ def _layer_norm(x, gain, bias, eps, *, axis=-1, correction=0, outside=False):
 
 def _norm_case(label: str, *shape: int, size: float = 1.0, shift=0.0) -> Case:
     def make() -> tuple:
-        (x,) = _random(shape, size=size, dtype=torch.float64)
-        vectors = _random((shape[-1],), (shape[-1],), dtype=torch.float64)
+        (x,) = randoms(shape, size=size)
+        vectors = randoms((shape[-1],), (shape[-1],))
         return x + shift, *vectors, 1e-5
 
     return Case(label, make)
@@ -125,9 +115,7 @@ def _from_running(x, mean, var, momentum, eps):
 
 def _batch_case(label: str, *shape: int, momentum: float = 0.1) -> Case:
     def make() -> tuple:
-        x, mean, var = _random(
-            shape, shape[-1:], shape[-1:], dtype=torch.float64
-        )
+        x, mean, var = randoms(shape, shape[-1:], shape[-1:])
         return 2 * x + 1, mean, var.abs() + 0.5, momentum, 1e-3
 
     return Case(label, make)
@@ -198,7 +186,7 @@ def _width(normed):
 
 def _backward_case(label: str, *shape: int, size: float = 1.0) -> Case:
     def make() -> tuple:
-        x, grad = _random(shape, shape, dtype=torch.float64)
+        x, grad = randoms(shape, shape)
         return size * x + 0.5, grad, 1e-5
 
     return Case(label, make)
@@ -257,7 +245,7 @@ def _fold(gain, bias, weight, proj_bias):
 
 def _fold_case(label: str, F: int, D: int) -> Case:
     shapes = ((D,), (D,), (F, D), (F,))
-    return Case(label, lambda: _random(*shapes, dtype=torch.float64))
+    return random_case(label, *shapes)
 
 
 FOLD_NORM = Exercise(
@@ -296,5 +284,3 @@ FOLD_NORM = Exercise(
         ),
     ),
 )
-
-EXERCISES = (LAYER_NORM, BATCH_NORM, LAYER_NORM_BACKWARD, FOLD_NORM)

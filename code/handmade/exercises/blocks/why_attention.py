@@ -7,6 +7,7 @@ import math
 
 import torch
 
+from handmade.exercises.cases import randoms
 from handmade.exercises.core import Case, Exercise, Mistake
 
 # -- state-size: fn(n, kinds, bits) -> how many numbers of `bits` bits
@@ -16,7 +17,7 @@ def _state_size(n: int, kinds: int, bits: int) -> int:
     return math.ceil(n * math.log2(kinds) / bits)
 
 
-STATE_SIZE = (
+STATE_SIZE_CASES = (
     Case("fits exactly", lambda: (8, 16, 4)),
     Case("has to round up", lambda: (5, 16, 8)),
     Case("kinds that are no power of two", lambda: (3, 10, 2)),
@@ -55,16 +56,19 @@ STATE_SIZE_MISTAKES = (
     ),
 )
 
+STATE_SIZE = Exercise(
+    name="state-size",
+    reference=_state_size,
+    cases=STATE_SIZE_CASES,
+    mistakes=STATE_SIZE_MISTAKES,
+)
+
 # -- linear-memory: fn(keys (T, K), values (T, V), query (K)) -> (V,)
 
 
 def _pairs(T: int, K: int, V: int, orthonormal: bool = False):
     def make() -> tuple:
-        generator = torch.Generator().manual_seed(T + 10 * K + 100 * V)
-        keys, values, query = (
-            torch.randn(*shape, generator=generator, dtype=torch.float64)
-            for shape in ((T, K), (T, V), (K,))
-        )
+        keys, values, query = randoms((T, K), (T, V), (K,))
         if orthonormal:
             keys = torch.linalg.qr(keys.mT).Q.mT
             query = keys[1]
@@ -73,7 +77,7 @@ def _pairs(T: int, K: int, V: int, orthonormal: bool = False):
     return make
 
 
-LINEAR_MEMORY = (
+LINEAR_MEMORY_CASES = (
     Case("one pair", _pairs(1, 3, 4)),
     Case("keys at right angles", _pairs(3, 5, 4, orthonormal=True)),
     Case("more pairs than the keys are wide", _pairs(7, 3, 2)),
@@ -119,19 +123,25 @@ LINEAR_MEMORY_MISTAKES = (
     ),
 )
 
+LINEAR_MEMORY = Exercise(
+    name="linear-memory",
+    reference=_linear_memory,
+    cases=LINEAR_MEMORY_CASES,
+    mistakes=LINEAR_MEMORY_MISTAKES,
+)
+
 # -- last-state: fn(states (B, T, D), lengths (B,)) -> (B, D)
 
 
 def _states(B: int, T: int, D: int, lengths: list[int]):
     def make() -> tuple:
-        generator = torch.Generator().manual_seed(B + 10 * T)
-        states = torch.randn(B, T, D, generator=generator)
-        return states, torch.tensor(lengths)
+        states = randoms((B, T, D), dtype=torch.float32)
+        return *states, torch.tensor(lengths)
 
     return make
 
 
-LAST_STATE = (
+LAST_STATE_CASES = (
     Case("no padding", _states(2, 4, 3, [4, 4])),
     Case("padding behind", _states(3, 6, 2, [6, 2, 4])),
     Case("all of them padded", _states(2, 5, 3, [3, 1])),
@@ -174,6 +184,13 @@ LAST_STATE_MISTAKES = (
     ),
 )
 
+LAST_STATE = Exercise(
+    name="last-state",
+    reference=_last_state,
+    cases=LAST_STATE_CASES,
+    mistakes=LAST_STATE_MISTAKES,
+)
+
 # -- longest-chain: fn(needs) -> int, needs[i] lists earlier steps
 
 
@@ -202,7 +219,7 @@ def _chain(needs, pick) -> int:
     return max(chain, default=0)
 
 
-LONGEST_CHAIN = (
+LONGEST_CHAIN_CASES = (
     Case("a recurrence", lambda: ([[], [0], [1], [2], [3]],)),
     Case("all side by side", lambda: ([[], [], [], []],)),
     Case("projections, scores, sum", lambda: ([[], [], [], [0, 1], [2, 3]],)),
@@ -242,29 +259,9 @@ LONGEST_CHAIN_MISTAKES = (
     ),
 )
 
-EXERCISES = (
-    Exercise(
-        name="state-size",
-        reference=_state_size,
-        cases=STATE_SIZE,
-        mistakes=STATE_SIZE_MISTAKES,
-    ),
-    Exercise(
-        name="linear-memory",
-        reference=_linear_memory,
-        cases=LINEAR_MEMORY,
-        mistakes=LINEAR_MEMORY_MISTAKES,
-    ),
-    Exercise(
-        name="last-state",
-        reference=_last_state,
-        cases=LAST_STATE,
-        mistakes=LAST_STATE_MISTAKES,
-    ),
-    Exercise(
-        name="longest-chain",
-        reference=_longest_chain,
-        cases=LONGEST_CHAIN,
-        mistakes=LONGEST_CHAIN_MISTAKES,
-    ),
+LONGEST_CHAIN = Exercise(
+    name="longest-chain",
+    reference=_longest_chain,
+    cases=LONGEST_CHAIN_CASES,
+    mistakes=LONGEST_CHAIN_MISTAKES,
 )

@@ -9,25 +9,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from handmade.blocks.attention import attention, repeat_kv
+from handmade.exercises.cases import random_case
 from handmade.exercises.core import Case, Exercise, Mistake
-
-
-def _random(seed: int, *shapes: tuple[int, ...]) -> tuple:
-    generator = torch.Generator().manual_seed(seed)
-    return tuple(
-        torch.randn(*shape, generator=generator, dtype=torch.float64)
-        for shape in shapes
-    )
-
 
 # -- repeat-kv: fn(x (B, G, S, K), n_heads) -> (B, H, S, K)
 
-REPEAT = (
-    Case("six heads on two", lambda: (*_random(0, (2, 2, 5, 3)), 6)),
-    Case("nine heads on three", lambda: (*_random(1, (1, 3, 4, 2)), 9)),
-    Case("multi-query: all on one", lambda: (*_random(2, (2, 1, 3, 4)), 4)),
-    Case("a head each", lambda: (*_random(3, (2, 3, 4, 5)), 3)),
-    Case("as many heads as tokens", lambda: (*_random(4, (1, 2, 4, 4)), 4)),
+REPEAT_KV_CASES = (
+    random_case("six heads on two", (2, 2, 5, 3), seed=0, then=(6,)),
+    random_case("nine heads on three", (1, 3, 4, 2), seed=1, then=(9,)),
+    random_case("multi-query: all on one", (2, 1, 3, 4), seed=2, then=(4,)),
+    random_case("a head each", (2, 3, 4, 5), seed=3, then=(3,)),
+    random_case("as many heads as tokens", (1, 2, 4, 4), seed=4, then=(4,)),
 )
 
 
@@ -35,7 +27,7 @@ def _tiled(x, n_heads):
     return x.repeat(1, n_heads // x.shape[1], 1, 1)
 
 
-REPEAT_MISTAKES = (
+REPEAT_KV_MISTAKES = (
     Mistake(
         "the heads are laid out a, b, a, b by `repeat`; neighbours share, so "
         "they must come a, a, b, b (`repeat_interleave`)",
@@ -59,6 +51,13 @@ REPEAT_MISTAKES = (
     ),
 )
 
+REPEAT_KV = Exercise(
+    name="repeat-kv",
+    reference=repeat_kv,
+    cases=REPEAT_KV_CASES,
+    mistakes=REPEAT_KV_MISTAKES,
+)
+
 # -- cache-bytes: fn(layers, heads, kv_heads, d_head, tokens, batch, size)
 
 
@@ -66,7 +65,7 @@ def _bytes(layers, heads, kv_heads, d_head, tokens, batch, size) -> int:
     return 2 * layers * batch * kv_heads * tokens * d_head * size
 
 
-BYTES = (
+CACHE_BYTES_CASES = (
     Case("a toy", lambda: (2, 4, 2, 8, 5, 3, 4)),
     Case("SmolLM2, float32", lambda: (30, 9, 3, 64, 1000, 1, 4)),
     Case(
@@ -75,7 +74,7 @@ BYTES = (
     Case("nothing cached yet", lambda: (2, 4, 2, 8, 0, 1, 4)),
 )
 
-BYTES_MISTAKES = (
+CACHE_BYTES_MISTAKES = (
     Mistake(
         "the query heads are counted; only keys and values are kept",
         lambda n, h, g, k, t, b, s: 2 * n * b * h * t * k * s,
@@ -101,6 +100,13 @@ BYTES_MISTAKES = (
         "not kept",
         lambda n, h, g, k, t, b, s: 2 * n * b * g * t * t * k * s,
     ),
+)
+
+CACHE_BYTES = Exercise(
+    name="cache-bytes",
+    reference=_bytes,
+    cases=CACHE_BYTES_CASES,
+    mistakes=CACHE_BYTES_MISTAKES,
 )
 
 # -- grouped-attention: fn(q (B, H, T, K), k, v (B, G, S, K)) -> (B, H, T, K)
@@ -134,30 +140,48 @@ def _without_copies(fn):
     return call
 
 
-GROUPED = (
-    Case(
+GROUPED_ATTENTION_CASES = (
+    random_case(
         "six heads on two",
-        lambda: _random(0, (2, 6, 4, 3), (2, 2, 5, 3), (2, 2, 5, 3)),
+        (2, 6, 4, 3),
+        (2, 2, 5, 3),
+        (2, 2, 5, 3),
+        seed=0,
     ),
-    Case(
+    random_case(
         "multi-query",
-        lambda: _random(1, (1, 4, 3, 5), (1, 1, 6, 5), (1, 1, 6, 5)),
+        (1, 4, 3, 5),
+        (1, 1, 6, 5),
+        (1, 1, 6, 5),
+        seed=1,
     ),
-    Case(
+    random_case(
         "a head each",
-        lambda: _random(2, (2, 3, 2, 4), (2, 3, 5, 4), (2, 3, 5, 4)),
+        (2, 3, 2, 4),
+        (2, 3, 5, 4),
+        (2, 3, 5, 4),
+        seed=2,
     ),
-    Case(
+    random_case(
         "one query, as in decoding",
-        lambda: _random(3, (2, 8, 1, 4), (2, 4, 7, 4), (2, 4, 7, 4)),
+        (2, 8, 1, 4),
+        (2, 4, 7, 4),
+        (2, 4, 7, 4),
+        seed=3,
     ),
-    Case(
+    random_case(
         "values of another width",
-        lambda: _random(4, (1, 4, 3, 5), (1, 2, 6, 5), (1, 2, 6, 2)),
+        (1, 4, 3, 5),
+        (1, 2, 6, 5),
+        (1, 2, 6, 2),
+        seed=4,
     ),
-    Case(
+    random_case(
         "no room for copies of the keys",
-        lambda: _random(5, (1, 8, 1, 16), (1, 2, 64, 16), (1, 2, 64, 16)),
+        (1, 8, 1, 16),
+        (1, 2, 64, 16),
+        (1, 2, 64, 16),
+        seed=5,
         through=_without_copies,
     ),
 )
@@ -185,7 +209,7 @@ def _heads_turned(q, k, v):
     return out.transpose(1, 2).flatten(1, 2)
 
 
-GROUPED_MISTAKES = (
+GROUPED_ATTENTION_MISTAKES = (
     Mistake(
         "query head h reads key/value head h mod G: the heads of a group "
         "must be neighbours, h // (H / G)",
@@ -228,6 +252,13 @@ GROUPED_MISTAKES = (
     ),
 )
 
+GROUPED_ATTENTION = Exercise(
+    name="grouped-attention",
+    reference=_grouped,
+    cases=GROUPED_ATTENTION_CASES,
+    mistakes=GROUPED_ATTENTION_MISTAKES,
+)
+
 # -- pool-kv-heads: fn(weight (G K, D), n_kv_heads, new) -> (new K, D)
 
 
@@ -237,17 +268,17 @@ def _pool(weight, n_kv_heads, new):
 
 
 def _pool_case(label: str, G: int, K: int, D: int, new: int) -> Case:
-    return Case(label, lambda: (*_random(G, (G * K, D)), G, new))
+    return random_case(label, (G * K, D), seed=G, then=(G, new))
 
 
-POOL = (
+POOL_KV_HEADS_CASES = (
     _pool_case("six heads to two", 6, 3, 5, 2),
     _pool_case("to a single head", 4, 2, 7, 1),
     _pool_case("as many heads as they are wide", 4, 4, 3, 2),
     _pool_case("nothing to do", 3, 2, 4, 3),
 )
 
-POOL_MISTAKES = (
+POOL_KV_HEADS_MISTAKES = (
     Mistake(
         "distant heads are pooled (0 with G/2, …); those that will share "
         "are neighbours",
@@ -272,29 +303,9 @@ POOL_MISTAKES = (
     ),
 )
 
-EXERCISES = (
-    Exercise(
-        name="repeat-kv",
-        reference=repeat_kv,
-        cases=REPEAT,
-        mistakes=REPEAT_MISTAKES,
-    ),
-    Exercise(
-        name="cache-bytes",
-        reference=_bytes,
-        cases=BYTES,
-        mistakes=BYTES_MISTAKES,
-    ),
-    Exercise(
-        name="grouped-attention",
-        reference=_grouped,
-        cases=GROUPED,
-        mistakes=GROUPED_MISTAKES,
-    ),
-    Exercise(
-        name="pool-kv-heads",
-        reference=_pool,
-        cases=POOL,
-        mistakes=POOL_MISTAKES,
-    ),
+POOL_KV_HEADS = Exercise(
+    name="pool-kv-heads",
+    reference=_pool,
+    cases=POOL_KV_HEADS_CASES,
+    mistakes=POOL_KV_HEADS_MISTAKES,
 )

@@ -10,25 +10,17 @@ import torch
 from handmade.blocks.attention import attention
 from handmade.blocks.masks import causal_mask
 from handmade.blocks.multi_head import merge_heads, split_heads
+from handmade.exercises.cases import randoms
 from handmade.exercises.core import Case, Exercise, Mistake
-
-
-def _random(seed: int, *shapes: tuple[int, ...]) -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return [
-        torch.randn(*shape, generator=generator, dtype=torch.float64)
-        for shape in shapes
-    ]
-
 
 # -- split-heads: fn(x (B, T, D), n_heads) -> (B, H, T, K)
 
 
 def _split_case(label: str, B: int, T: int, H: int, K: int) -> Case:
-    return Case(label, lambda: (*_random(T, (B, T, H * K)), H))
+    return Case(label, lambda: (*randoms((B, T, H * K), seed=T), H))
 
 
-SPLIT = (
+SPLIT_HEADS_CASES = (
     _split_case("all sizes different", 2, 5, 3, 4),
     _split_case("as many heads as tokens", 2, 3, 3, 4),
     _split_case("as many heads as the heads are wide", 1, 5, 4, 4),
@@ -36,7 +28,7 @@ SPLIT = (
     _split_case("heads of one number", 2, 3, 5, 1),
 )
 
-SPLIT_MISTAKES = (
+SPLIT_HEADS_MISTAKES = (
     Mistake(
         "the last two steps are one `view` to (B, H, T, K): the numbers are "
         "cut in the order they lie, so a head holds pieces of several tokens",
@@ -62,6 +54,13 @@ SPLIT_MISTAKES = (
     ),
 )
 
+SPLIT_HEADS = Exercise(
+    name="split-heads",
+    reference=split_heads,
+    cases=SPLIT_HEADS_CASES,
+    mistakes=SPLIT_HEADS_MISTAKES,
+)
+
 # -- split-in-proj: fn(weight (3 D, D), n_heads, head) -> three (K, D)
 
 
@@ -71,17 +70,17 @@ def _in_proj(weight, n_heads, head):
 
 
 def _in_proj_case(label: str, H: int, K: int, head: int) -> Case:
-    return Case(label, lambda: (*_random(H, (3 * H * K, H * K)), H, head))
+    return Case(label, lambda: (*randoms((3 * H * K, H * K), seed=H), H, head))
 
 
-IN_PROJ = (
+SPLIT_IN_PROJ_CASES = (
     _in_proj_case("the first head", 3, 2, 0),
     _in_proj_case("a later head", 4, 3, 2),
     _in_proj_case("three heads, the last", 3, 4, 2),
     _in_proj_case("a single head", 1, 4, 0),
 )
 
-IN_PROJ_MISTAKES = (
+SPLIT_IN_PROJ_MISTAKES = (
     Mistake(
         "the heads are taken for the outer axis, each with its query, key "
         "and value; in PyTorch all queries come first",
@@ -99,6 +98,13 @@ IN_PROJ_MISTAKES = (
         "the same rows are returned three times: those of the queries",
         lambda w, H, h: (_in_proj(w, H, h)[0],) * 3,
     ),
+)
+
+SPLIT_IN_PROJ = Exercise(
+    name="split-in-proj",
+    reference=_in_proj,
+    cases=SPLIT_IN_PROJ_CASES,
+    mistakes=SPLIT_IN_PROJ_MISTAKES,
 )
 
 # -- multi-head: fn(x, w_q, w_k, w_v, w_o, n_heads, mask=None) -> (B, T, D)
@@ -157,14 +163,14 @@ def _mask_inverted(x, w_q, w_k, w_v, w_o, n_heads, mask=None):
 def _layer_case(label, B, T, H, K, mask=None) -> Case:
     def make() -> tuple:
         D = H * K
-        x, *weights = _random(T, (B, T, D), *[(D, D)] * 4)
+        x, *weights = randoms((B, T, D), *[(D, D)] * 4, seed=T)
         args = (x, *(w / math.sqrt(D) for w in weights), H)
         return args if mask is None else (*args, mask.clone())
 
     return Case(label, make)
 
 
-MULTI_HEAD = (
+MULTI_HEAD_CASES = (
     _layer_case("all sizes different", 2, 5, 3, 4),
     _layer_case("a causal mask", 2, 4, 2, 3, causal_mask(4)),
     _layer_case("as many heads as tokens", 1, 3, 3, 2),
@@ -206,6 +212,13 @@ MULTI_HEAD_MISTAKES = (
     ),
 )
 
+MULTI_HEAD = Exercise(
+    name="multi-head",
+    reference=_multi_head,
+    cases=MULTI_HEAD_CASES,
+    mistakes=MULTI_HEAD_MISTAKES,
+)
+
 # -- head-parts: fn(out_BHTK, w_o (D, H K)) -> (B, H, T, D)
 
 
@@ -215,17 +228,17 @@ def _parts(out_BHTK, w_o):
 
 
 def _parts_case(label: str, B: int, H: int, T: int, K: int, D: int) -> Case:
-    return Case(label, lambda: tuple(_random(T, (B, H, T, K), (D, H * K))))
+    return Case(label, lambda: randoms((B, H, T, K), (D, H * K), seed=T))
 
 
-PARTS = (
+HEAD_PARTS_CASES = (
     _parts_case("all sizes different", 2, 3, 5, 4, 7),
     _parts_case("D = H K", 2, 2, 5, 3, 6),
     _parts_case("as many heads as they are wide", 1, 3, 4, 3, 5),
 )
 
 
-PARTS_MISTAKES = (
+HEAD_PARTS_MISTAKES = (
     Mistake(
         "the heads are already added up; their sum is what the layer "
         "returns, the parts were asked for",
@@ -249,29 +262,9 @@ PARTS_MISTAKES = (
     ),
 )
 
-EXERCISES = (
-    Exercise(
-        name="split-heads",
-        reference=split_heads,
-        cases=SPLIT,
-        mistakes=SPLIT_MISTAKES,
-    ),
-    Exercise(
-        name="split-in-proj",
-        reference=_in_proj,
-        cases=IN_PROJ,
-        mistakes=IN_PROJ_MISTAKES,
-    ),
-    Exercise(
-        name="multi-head",
-        reference=_multi_head,
-        cases=MULTI_HEAD,
-        mistakes=MULTI_HEAD_MISTAKES,
-    ),
-    Exercise(
-        name="head-parts",
-        reference=_parts,
-        cases=PARTS,
-        mistakes=PARTS_MISTAKES,
-    ),
+HEAD_PARTS = Exercise(
+    name="head-parts",
+    reference=_parts,
+    cases=HEAD_PARTS_CASES,
+    mistakes=HEAD_PARTS_MISTAKES,
 )

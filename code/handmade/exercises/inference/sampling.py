@@ -1,13 +1,13 @@
 """The exercises of the page on sampling.
 
-B batch · T tokens seen · V vocabulary
+B batch · T tokens seen · V vocabulary · N beams
 """
 
 from collections.abc import Callable
 
 import torch
 
-from handmade.exercises.beam import BEAM_STEP
+from handmade.exercises.cases import randoms
 from handmade.exercises.core import Case, Exercise, Mistake
 from handmade.inference import sampling
 
@@ -15,8 +15,7 @@ CUT = float("-inf")
 
 
 def _logits(*shape: int, seed: int, dtype=torch.float64) -> torch.Tensor:
-    g = torch.Generator().manual_seed(seed)
-    return (torch.randn(shape, generator=g, dtype=torch.float64) * 3).to(dtype)
+    return randoms(shape, seed=seed, size=3.0, dtype=dtype)[0]
 
 
 def _with(*shape: int, value: float, dtype=torch.float64) -> Callable:
@@ -42,7 +41,7 @@ def _one_sure(p: float) -> Callable:
 
 # -- temperature-probabilities: fn(logits, t) -> probabilities
 
-_TEMPERATURE = Exercise(
+TEMPERATURE = Exercise(
     name="temperature-probabilities",
     reference=lambda z, t: (z / t).softmax(-1),
     cases=(
@@ -107,7 +106,7 @@ def _in_order_of_ids(z, p):
     return z.masked_fill(probs.cumsum(-1) - probs >= p, CUT)
 
 
-_TOP_P = Exercise(
+TOP_P = Exercise(
     name="top-p",
     reference=sampling.top_p,
     cases=(
@@ -171,7 +170,7 @@ _TOP_P = Exercise(
 
 # -- min-p: fn(logits, p) -> logits with -inf for what is cut
 
-_MIN_P = Exercise(
+MIN_P = Exercise(
     name="min-p",
     reference=sampling.min_p,
     cases=(
@@ -239,7 +238,7 @@ def _positive_only():
     return _logits(1, 6, seed=3).abs(), torch.tensor([[0, 4]]), 1.5
 
 
-_REPETITION = Exercise(
+REPETITION = Exercise(
     name="repetition-penalty",
     reference=sampling.repetition_penalty,
     cases=(
@@ -288,4 +287,95 @@ _REPETITION = Exercise(
     ),
 )
 
-EXERCISES = (_TEMPERATURE, _TOP_P, _MIN_P, _REPETITION, BEAM_STEP)
+# -- beam-step: fn(scores (N,), logps (N, V)) -> (parent, token, scores)
+
+
+def beam_step(scores: torch.Tensor, logps: torch.Tensor):
+    """The N best of all N * V continuations: parent, token and score."""
+    N, V = logps.shape
+    best, index = (scores[:, None] + logps).flatten().topk(N)
+    return index // V, index % V, best
+
+
+def _best_of_each(scores, logps):
+    best, token = (scores[:, None] + logps).max(-1)
+    return torch.arange(len(scores)), token, best
+
+
+def _best_of_each_sorted(scores, logps):
+    parent, token, best = _best_of_each(scores, logps)
+    order = best.argsort(descending=True)
+    return parent[order], token[order], best[order]
+
+
+def _forgets_the_past(scores, logps):
+    N, V = logps.shape
+    best, index = logps.flatten().topk(N)
+    return index // V, index % V, best
+
+
+def _wrong_split(scores, logps):
+    parent, token, best = beam_step(scores, logps)
+    index = parent * logps.shape[1] + token
+    return index // len(scores), index % len(scores), best
+
+
+def _swapped(scores, logps):
+    parent, token, best = beam_step(scores, logps)
+    return token, parent, best
+
+
+def _new_scores_only(scores, logps):
+    parent, token, _ = beam_step(scores, logps)
+    return parent, token, logps[parent, token]
+
+
+def _beams(N: int, V: int, spread: float, dtype=torch.float64) -> Callable:
+    def make():
+        (logits,) = randoms((N, V), size=3.0, dtype=dtype)
+        logps = logits.log_softmax(-1)
+        scores = -spread * torch.arange(N, dtype=dtype) - 0.5
+        return scores, logps
+
+    return make
+
+
+BEAM_STEP = Exercise(
+    name="beam-step",
+    reference=beam_step,
+    cases=(
+        Case("two beams", _beams(2, 5, 0.3)),
+        Case("three beams, close together", _beams(3, 7, 0.1)),
+        Case("one beam far ahead", _beams(3, 8, 20.0)),
+        Case("one beam is greedy", _beams(1, 9, 0.0)),
+        Case("float32", _beams(4, 30, 0.2, torch.float32)),
+    ),
+    mistakes=(
+        Mistake(
+            "each beam keeps its own best token: beams must compete, so "
+            "that a good one can split and a bad one die",
+            _best_of_each,
+        ),
+        Mistake(
+            "each beam keeps its own best token and the results are sorted: "
+            "the order is right, but the beams still do not compete",
+            _best_of_each_sorted,
+        ),
+        Mistake(
+            "the scores so far are left out of the comparison",
+            _forgets_the_past,
+        ),
+        Mistake(
+            "the flat index is split by the number of beams instead of the "
+            "size of the vocabulary",
+            _wrong_split,
+        ),
+        Mistake(
+            "parent and token are returned in each other's place", _swapped
+        ),
+        Mistake(
+            "the returned scores are those of the last token alone",
+            _new_scores_only,
+        ),
+    ),
+)

@@ -256,5 +256,3 @@ REACH = Exercise(
         ),
     ),
 )
-
-EXERCISES = (SLOPES, BIAS, BLOOM_BIAS, REACH)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 
+from handmade.exercises.cases import randoms
 from handmade.exercises.core import Case, Exercise, Mistake
 from handmade.text.embeddings import nearest, without_common_direction
 
@@ -45,15 +46,13 @@ def _first_row_of_batch(ids, grad, vocab_size):
 
 def _ids_and_grad(ids: list, V: int, D: int = 3, dtype=torch.float64):
     def make() -> tuple:
-        g = torch.Generator().manual_seed(V)
         at = torch.tensor(ids)
-        grad = torch.randn(*at.shape, D, generator=g, dtype=torch.float64)
-        return at, grad.to(dtype), V
+        return at, *randoms((*at.shape, D), dtype=dtype), V
 
     return make
 
 
-LOOKUP_BACKWARD = (
+LOOKUP_BACKWARD_CASES = (
     Case("different tokens", _ids_and_grad([2, 0, 3], 5)),
     Case("a token that occurs twice", _ids_and_grad([1, 4, 1], 6)),
     Case("a batch", _ids_and_grad([[0, 3], [3, 3]], 4)),
@@ -79,6 +78,13 @@ LOOKUP_BACKWARD_MISTAKES = (
         "only the first sequence of the batch is counted",
         _first_row_of_batch,
     ),
+)
+
+LOOKUP_BACKWARD = Exercise(
+    name="lookup-backward",
+    reference=lookup_backward,
+    cases=LOOKUP_BACKWARD_CASES,
+    mistakes=LOOKUP_BACKWARD_MISTAKES,
 )
 
 # -- nearest-tokens: fn(table, token, k) -> list of ids
@@ -148,7 +154,7 @@ def _with_common_direction(V: int, D: int, token: int, k: int, seed: int):
     return make
 
 
-NEAREST_TOKENS = (
+NEAREST_TOKENS_CASES = (
     Case("the nearest one", _with_common_direction(40, 5, 3, 1, 1)),
     Case("the nearest five", _with_common_direction(60, 6, 7, 5, 2)),
     Case("the first token", _with_common_direction(50, 4, 0, 4, 3)),
@@ -197,6 +203,13 @@ NEAREST_TOKENS_MISTAKES = (
     Mistake("the smallest cosines are taken", _farthest),
 )
 
+NEAREST_TOKENS = Exercise(
+    name="nearest-tokens",
+    reference=nearest_tokens,
+    cases=NEAREST_TOKENS_CASES,
+    mistakes=NEAREST_TOKENS_MISTAKES,
+)
+
 # -- distinct-parameters: fn(model) -> int
 
 
@@ -221,7 +234,7 @@ def _tied(how: str):
     return make
 
 
-DISTINCT_PARAMETERS = (
+DISTINCT_PARAMETERS_CASES = (
     Case("two separate tables", _tied("not")),
     Case("two layers that hold one parameter", _tied("one parameter")),
     Case("two parameters over one memory", _tied("one memory")),
@@ -260,23 +273,9 @@ DISTINCT_PARAMETERS_MISTAKES = (
     ),
 )
 
-EXERCISES = (
-    Exercise(
-        name="lookup-backward",
-        reference=lookup_backward,
-        cases=LOOKUP_BACKWARD,
-        mistakes=LOOKUP_BACKWARD_MISTAKES,
-    ),
-    Exercise(
-        name="nearest-tokens",
-        reference=nearest_tokens,
-        cases=NEAREST_TOKENS,
-        mistakes=NEAREST_TOKENS_MISTAKES,
-    ),
-    Exercise(
-        name="distinct-parameters",
-        reference=distinct_parameters,
-        cases=DISTINCT_PARAMETERS,
-        mistakes=DISTINCT_PARAMETERS_MISTAKES,
-    ),
+DISTINCT_PARAMETERS = Exercise(
+    name="distinct-parameters",
+    reference=distinct_parameters,
+    cases=DISTINCT_PARAMETERS_CASES,
+    mistakes=DISTINCT_PARAMETERS_MISTAKES,
 )

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import nn
 
+from handmade.exercises.cases import randoms
 from handmade.exercises.core import Case, Exercise, Mistake
 
 # -- contiguous-strides: fn(shape) -> tuple
@@ -14,7 +15,7 @@ def contiguous_strides(shape):
     return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
 
 
-STRIDES = tuple(
+CONTIGUOUS_STRIDES_CASES = tuple(
     Case(label, lambda shape=shape: (shape,))
     for label, shape in (
         ("a matrix", (2, 3)),
@@ -25,7 +26,7 @@ STRIDES = tuple(
     )
 )
 
-STRIDES_MISTAKES = (
+CONTIGUOUS_STRIDES_MISTAKES = (
     Mistake(
         "the first axis is taken to run fastest (column-major); in PyTorch "
         "the last one does",
@@ -44,6 +45,13 @@ STRIDES_MISTAKES = (
         "only the next axis is multiplied in, where all later ones belong",
         lambda s: (*s[1:], 1) if s else (),
     ),
+)
+
+CONTIGUOUS_STRIDES = Exercise(
+    name="contiguous-strides",
+    reference=contiguous_strides,
+    cases=CONTIGUOUS_STRIDES_CASES,
+    mistakes=CONTIGUOUS_STRIDES_MISTAKES,
 )
 
 # -- broadcast-shape: fn(a, b) -> tuple, or ValueError
@@ -78,7 +86,7 @@ def _multiples(a, b):
     return tuple(0 if 0 in (x, y) else max(x, y) for x, y in _pairs(a, b))
 
 
-SHAPE = tuple(
+BROADCAST_SHAPE_CASES = tuple(
     Case(label, lambda a=a, b=b: (a, b))
     for label, a, b in (
         ("equal shapes", (2, 3), (2, 3)),
@@ -91,7 +99,7 @@ SHAPE = tuple(
     )
 )
 
-SHAPE_MISTAKES = (
+BROADCAST_SHAPE_MISTAKES = (
     Mistake(
         "shapes are aligned on the left; missing axes are added in front",
         _left_aligned,
@@ -108,6 +116,13 @@ SHAPE_MISTAKES = (
         "a size is stretched to its multiples; only a size of 1 is stretched",
         _multiples,
     ),
+)
+
+BROADCAST_SHAPE = Exercise(
+    name="broadcast-shape",
+    reference=broadcast_shape,
+    cases=BROADCAST_SHAPE_CASES,
+    mistakes=BROADCAST_SHAPE_MISTAKES,
 )
 
 # -- unbroadcast: fn(grad, shape) -> tensor of that shape
@@ -146,14 +161,12 @@ def _without_keepdim(grad, shape):
 
 def _grad(grad_shape: tuple, shape: tuple, dtype=torch.float64):
     def make() -> tuple:
-        g = torch.Generator().manual_seed(len(grad_shape) + len(shape))
-        grad = torch.randn(grad_shape, generator=g, dtype=torch.float64)
-        return grad.to(dtype), shape
+        return *randoms(grad_shape, dtype=dtype), shape
 
     return make
 
 
-UNBROADCAST = (
+UNBROADCAST_CASES = (
     Case("nothing was stretched", _grad((2, 3), (2, 3))),
     Case("a bias: an axis was added", _grad((4, 3), (3,))),
     Case("an axis of size 1 was stretched", _grad((4, 3), (4, 1))),
@@ -188,6 +201,13 @@ UNBROADCAST_MISTAKES = (
         "the sum drops axes of size 1 (keepdim is missing)",
         _without_keepdim,
     ),
+)
+
+UNBROADCAST = Exercise(
+    name="unbroadcast",
+    reference=unbroadcast,
+    cases=UNBROADCAST_CASES,
+    mistakes=UNBROADCAST_MISTAKES,
 )
 
 # -- accuracy: fn(model, x, y, batch_size) -> float
@@ -254,7 +274,7 @@ def _classifier(n: int, batch_size: int, training: bool):
     return make
 
 
-ACCURACY = (
+ACCURACY_CASES = (
     Case("one batch", _classifier(8, 8, False)),
     Case("batches of unequal size", _classifier(31, 7, False)),
     Case("a model left in training mode", _classifier(40, 8, True)),
@@ -289,12 +309,9 @@ ACCURACY_MISTAKES = (
     ),
 )
 
-EXERCISES = tuple(
-    Exercise(name=name, reference=reference, cases=cases, mistakes=mistakes)
-    for name, reference, cases, mistakes in (
-        ("contiguous-strides", contiguous_strides, STRIDES, STRIDES_MISTAKES),
-        ("broadcast-shape", broadcast_shape, SHAPE, SHAPE_MISTAKES),
-        ("unbroadcast", unbroadcast, UNBROADCAST, UNBROADCAST_MISTAKES),
-        ("accuracy", accuracy, ACCURACY, ACCURACY_MISTAKES),
-    )
+ACCURACY = Exercise(
+    name="accuracy",
+    reference=accuracy,
+    cases=ACCURACY_CASES,
+    mistakes=ACCURACY_MISTAKES,
 )

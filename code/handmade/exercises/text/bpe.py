@@ -42,7 +42,7 @@ def _without_overlaps(words):
 
 
 HUGS = [("hug", 10), ("pug", 5), ("pun", 12), ("bun", 4), ("hugs", 5)]
-COUNT_PAIRS = (
+COUNT_PAIRS_CASES = (
     Case(
         "hug, pug, pun, bun, hugs", lambda: ([(list(w), n) for w, n in HUGS],)
     ),
@@ -70,6 +70,13 @@ COUNT_PAIRS_MISTAKES = (
         "three times here, though only two can be merged",
         _without_overlaps,
     ),
+)
+
+COUNT_PAIRS = Exercise(
+    name="count-pairs",
+    reference=count_pairs,
+    cases=COUNT_PAIRS_CASES,
+    mistakes=COUNT_PAIRS_MISTAKES,
 )
 
 # -- bpe-word: fn(tokens, merges) -> list[str]
@@ -140,7 +147,7 @@ def _word(word, merges=None):
     return lambda: (list(word), list(merges or MERGES))
 
 
-BPE_WORD = (
+BPE_WORD_CASES = (
     Case("the earlier merge is further right", _word("the")),
     Case("two merges meet", _word("there")),
     Case("a pair twice", _word("theinthein")),
@@ -179,6 +186,13 @@ BPE_WORD_MISTAKES = (
     ),
 )
 
+BPE_WORD = Exercise(
+    name="bpe-word",
+    reference=bpe_word,
+    cases=BPE_WORD_CASES,
+    mistakes=BPE_WORD_MISTAKES,
+)
+
 # -- token-bytes: fn(token) -> bytes
 
 BYTE_OF = {char: byte for byte, char in byte_alphabet().items()}
@@ -188,7 +202,7 @@ def token_bytes(token):
     return bytes(BYTE_OF[char] for char in token)
 
 
-TOKEN_BYTES = (
+TOKEN_BYTES_CASES = (
     Case("a word with its space", lambda: ("Ġthe",)),
     Case("a line break", lambda: ("Ċ",)),
     Case("an accent", lambda: ("Ã©t",)),
@@ -216,6 +230,13 @@ TOKEN_BYTES_MISTAKES = (
             .encode("latin-1", errors="replace")
         ),
     ),
+)
+
+TOKEN_BYTES = Exercise(
+    name="token-bytes",
+    reference=token_bytes,
+    cases=TOKEN_BYTES_CASES,
+    mistakes=TOKEN_BYTES_MISTAKES,
 )
 
 # -- stream-decode: fn(chunks) -> list[str]
@@ -253,7 +274,7 @@ def _chunks(text, size):
     return [data[i : i + size] for i in range(0, len(data), size)]
 
 
-STREAM_DECODE = (
+STREAM_DECODE_CASES = (
     Case("ASCII", lambda: (_chunks("to be or not", 3),)),
     Case("an accent cut in two", lambda: ([b"caf\xc3", b"\xa9", b"!"],)),
     Case("an emoji, byte by byte", lambda: (_chunks("a😀b", 1),)),
@@ -263,7 +284,7 @@ STREAM_DECODE = (
     Case("cut off at the end", lambda: ([b"ok \xf0\x9f", b"\x98"],)),
     Case("nothing", lambda: ([],)),
 )
-STREAM_MISTAKES = (
+STREAM_DECODE_MISTAKES = (
     Mistake(
         "each token is decoded by itself: a character cut in two becomes two "
         "question marks",
@@ -289,12 +310,9 @@ STREAM_MISTAKES = (
     ),
 )
 
-EXERCISES = tuple(
-    Exercise(name=name, reference=reference, cases=cases, mistakes=mistakes)
-    for name, reference, cases, mistakes in (
-        ("count-pairs", count_pairs, COUNT_PAIRS, COUNT_PAIRS_MISTAKES),
-        ("bpe-word", bpe_word, BPE_WORD, BPE_WORD_MISTAKES),
-        ("token-bytes", token_bytes, TOKEN_BYTES, TOKEN_BYTES_MISTAKES),
-        ("stream-decode", stream_decode, STREAM_DECODE, STREAM_MISTAKES),
-    )
+STREAM_DECODE = Exercise(
+    name="stream-decode",
+    reference=stream_decode,
+    cases=STREAM_DECODE_CASES,
+    mistakes=STREAM_DECODE_MISTAKES,
 )

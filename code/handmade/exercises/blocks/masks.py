@@ -1,7 +1,9 @@
-"""More exercises on masks: other shapes, another format, several layers.
+"""The exercises of the page on masks.
 
-T query tokens · S key/value tokens. The causal mask and the test for leaks
-are in ``exercises/masks.py``.
+Other shapes, another format, several layers. The causal mask and the test
+for leaks are exercises of the page on attention.
+
+T query tokens · S key/value tokens
 """
 
 import math
@@ -21,9 +23,14 @@ def _distance(T: int, S: int) -> torch.Tensor:
     return torch.arange(S - T, S)[:, None] - torch.arange(S)
 
 
+def _swapped(fn):
+    """The package puts S last, after the number that shapes the mask."""
+    return lambda T, S, number: fn(T, number, S)
+
+
 # -- sliding-window-mask: fn(T, S, window) -> bool (T, S)
 
-SLIDING_WINDOW = (
+SLIDING_WINDOW_MASK_CASES = (
     Case("as many keys as queries", lambda: (6, 6, 3)),
     Case("more keys than queries", lambda: (3, 8, 2)),
     Case("one query, as in decoding", lambda: (1, 7, 4)),
@@ -37,7 +44,7 @@ def _window_top_left(T, S, window):
     return (d >= 0) & (d < window)
 
 
-SLIDING_WINDOW_MISTAKES = (
+SLIDING_WINDOW_MASK_MISTAKES = (
     Mistake(
         "the window is one token too wide: the query itself counts as one "
         "of the tokens in it",
@@ -71,9 +78,16 @@ SLIDING_WINDOW_MISTAKES = (
     ),
 )
 
+SLIDING_WINDOW_MASK = Exercise(
+    name="sliding-window-mask",
+    reference=_swapped(sliding_window_mask),
+    cases=SLIDING_WINDOW_MASK_CASES,
+    mistakes=SLIDING_WINDOW_MASK_MISTAKES,
+)
+
 # -- prefix-mask: fn(T, S, prefix) -> bool (T, S)
 
-PREFIX = (
+PREFIX_MASK_CASES = (
     Case("as many keys as queries", lambda: (5, 5, 2)),
     Case("the prefix is in the cache", lambda: (2, 7, 3)),
     Case("a cache ends inside the prefix", lambda: (4, 6, 4)),
@@ -103,7 +117,7 @@ def _prefix_alone(T, S, prefix):
     return (torch.arange(S) < prefix).expand(T, S).clone()
 
 
-PREFIX_MISTAKES = (
+PREFIX_MASK_MISTAKES = (
     Mistake(
         "the rows of the prefix are opened, not its columns: the prompt "
         "then sees the answer",
@@ -133,6 +147,13 @@ PREFIX_MISTAKES = (
     ),
 )
 
+PREFIX_MASK = Exercise(
+    name="prefix-mask",
+    reference=_swapped(prefix_mask),
+    cases=PREFIX_MASK_CASES,
+    mistakes=PREFIX_MASK_MISTAKES,
+)
+
 # -- additive-mask: fn(mask, dtype) -> numbers to add to the scores
 
 
@@ -148,14 +169,14 @@ def _bools(*shape: int, dtype: torch.dtype):
     return make
 
 
-ADDITIVE = (
+ADDITIVE_MASK_CASES = (
     Case("float32", _bools(3, 5, dtype=torch.float32)),
     Case("float64 with a batch", _bools(2, 1, 3, 4, dtype=torch.float64)),
     Case("half precision", _bools(4, 4, dtype=torch.float16)),
     Case("nothing hidden", lambda: (torch.ones(2, 2).bool(), torch.float32)),
 )
 
-ADDITIVE_MISTAKES = (
+ADDITIVE_MASK_MISTAKES = (
     Mistake(
         "yes and no become 1 and 0: added to the scores they hide nothing",
         lambda mask, dtype: mask.to(dtype),
@@ -194,6 +215,13 @@ ADDITIVE_MISTAKES = (
     ),
 )
 
+ADDITIVE_MASK = Exercise(
+    name="additive-mask",
+    reference=_additive,
+    cases=ADDITIVE_MASK_CASES,
+    mistakes=ADDITIVE_MASK_MISTAKES,
+)
+
 # -- reach: fn(mask (T, T), layers) -> bool (T, T)
 
 
@@ -210,7 +238,7 @@ def _detour():
     return mask
 
 
-REACH = (
+REACH_CASES = (
     Case("one layer", lambda: (sliding_window_mask(6, 2), 1)),
     Case("a window, three layers", lambda: (sliding_window_mask(7, 2), 3)),
     Case("a prefix, two layers", lambda: (prefix_mask(5, 2), 2)),
@@ -249,35 +277,9 @@ REACH_MISTAKES = (
     ),
 )
 
-
-def _swapped(fn):
-    """The package puts S last, after the number that shapes the mask."""
-    return lambda T, S, number: fn(T, number, S)
-
-
-EXERCISES = (
-    Exercise(
-        name="sliding-window-mask",
-        reference=_swapped(sliding_window_mask),
-        cases=SLIDING_WINDOW,
-        mistakes=SLIDING_WINDOW_MISTAKES,
-    ),
-    Exercise(
-        name="prefix-mask",
-        reference=_swapped(prefix_mask),
-        cases=PREFIX,
-        mistakes=PREFIX_MISTAKES,
-    ),
-    Exercise(
-        name="additive-mask",
-        reference=_additive,
-        cases=ADDITIVE,
-        mistakes=ADDITIVE_MISTAKES,
-    ),
-    Exercise(
-        name="reach",
-        reference=_reach,
-        cases=REACH,
-        mistakes=REACH_MISTAKES,
-    ),
+REACH = Exercise(
+    name="reach",
+    reference=_reach,
+    cases=REACH_CASES,
+    mistakes=REACH_MISTAKES,
 )

@@ -5,6 +5,7 @@ B batch · T query tokens · S key/value tokens
 
 import torch
 
+from handmade.exercises.cases import rows
 from handmade.exercises.core import Case, Exercise, Mistake
 from handmade.text.data import IGNORE, document_mask, order
 
@@ -23,15 +24,11 @@ def _equal(x):
     return torch.eq(*_pairs(x))
 
 
-def _rows(*rows: list):
-    return lambda: (torch.tensor(rows),)
-
-
-MASK_FROM_POSITIONS = (
-    Case("one document", _rows([0, 1, 2])),
-    Case("two documents", _rows([0, 1, 2, 0, 1])),
-    Case("a batch", _rows([0, 1, 0, 1], [0, 0, 1, 2])),
-    Case("padding, whose positions are 0", _rows([0, 1, 2, 0, 0])),
+MASK_FROM_POSITIONS_CASES = (
+    Case("one document", rows([0, 1, 2])),
+    Case("two documents", rows([0, 1, 2, 0, 1])),
+    Case("a batch", rows([0, 1, 0, 1], [0, 0, 1, 2])),
+    Case("padding, whose positions are 0", rows([0, 1, 2, 0, 0])),
 )
 
 MASK_FROM_POSITIONS_MISTAKES = (
@@ -66,6 +63,13 @@ MASK_FROM_POSITIONS_MISTAKES = (
     ),
 )
 
+MASK_FROM_POSITIONS = Exercise(
+    name="mask-from-positions",
+    reference=mask_from_positions,
+    cases=MASK_FROM_POSITIONS_CASES,
+    mistakes=MASK_FROM_POSITIONS_MISTAKES,
+)
+
 # -- packed-positions: fn(documents) -> int64 (B, T)
 
 
@@ -86,11 +90,11 @@ def _over_the_batch(documents):
     return flat.reshape(documents.shape)
 
 
-PACKED_POSITIONS = (
-    Case("one document", _rows([0, 0, 0])),
-    Case("two documents", _rows([0, 0, 1, 1, 1])),
-    Case("a batch", _rows([0, 1, 1, 2], [2, 2, 2, 3])),
-    Case("padding", _rows([0, 0, 1, -1, -1], [0, 1, -1, -1, -1])),
+PACKED_POSITIONS_CASES = (
+    Case("one document", rows([0, 0, 0])),
+    Case("two documents", rows([0, 0, 1, 1, 1])),
+    Case("a batch", rows([0, 1, 1, 2], [2, 2, 2, 3])),
+    Case("padding", rows([0, 0, 1, -1, -1], [0, 1, -1, -1, -1])),
 )
 
 PACKED_POSITIONS_MISTAKES = (
@@ -108,6 +112,13 @@ PACKED_POSITIONS_MISTAKES = (
         "the document's number is returned, not the place within it",
         lambda d: d.clamp(min=0),
     ),
+)
+
+PACKED_POSITIONS = Exercise(
+    name="packed-positions",
+    reference=packed_positions,
+    cases=PACKED_POSITIONS_CASES,
+    mistakes=PACKED_POSITIONS_MISTAKES,
 )
 
 # -- packed-labels: fn(ids, documents) -> int64 (B, T)
@@ -143,9 +154,9 @@ def _shifted_twice(ids, documents):
     return out
 
 
-def _ids_and_documents(*rows: list):
+def _ids_and_documents(*numbers: list[int]):
     def make() -> tuple:
-        documents = torch.tensor(rows)
+        documents = torch.tensor(numbers)
         g = torch.Generator().manual_seed(documents.numel())
         ids = torch.randint(10, 99, documents.shape, generator=g)
         return ids.masked_fill(documents == -1, 0), documents
@@ -153,7 +164,7 @@ def _ids_and_documents(*rows: list):
     return make
 
 
-PACKED_LABELS = (
+PACKED_LABELS_CASES = (
     Case("one document", _ids_and_documents([0, 0, 0, 0])),
     Case("two documents", _ids_and_documents([0, 0, 1, 1, 1])),
     Case("a batch", _ids_and_documents([0, 1, 1, 2], [0, 0, 0, 1])),
@@ -193,6 +204,13 @@ PACKED_LABELS_MISTAKES = (
         "padding is learned: its labels must be -100 too",
         _padding_learned,
     ),
+)
+
+PACKED_LABELS = Exercise(
+    name="packed-labels",
+    reference=packed_labels,
+    cases=PACKED_LABELS_CASES,
+    mistakes=PACKED_LABELS_MISTAKES,
 )
 
 # -- batch-at: fn(n, batch_size, step, order) -> rows of that step
@@ -235,7 +253,7 @@ def _at(n: int, batch_size: int, step: int):
     return lambda: (n, batch_size, step, lambda epoch: order(n, epoch=epoch))
 
 
-BATCH_AT = (
+BATCH_AT_CASES = (
     Case("the first step", _at(12, 4, 0)),
     Case("within the first epoch", _at(12, 4, 2)),
     Case("the third epoch", _at(12, 4, 7)),
@@ -268,29 +286,9 @@ BATCH_AT_MISTAKES = (
     Mistake("the rows are not shuffled", _not_shuffled),
 )
 
-EXERCISES = (
-    Exercise(
-        name="mask-from-positions",
-        reference=mask_from_positions,
-        cases=MASK_FROM_POSITIONS,
-        mistakes=MASK_FROM_POSITIONS_MISTAKES,
-    ),
-    Exercise(
-        name="packed-positions",
-        reference=packed_positions,
-        cases=PACKED_POSITIONS,
-        mistakes=PACKED_POSITIONS_MISTAKES,
-    ),
-    Exercise(
-        name="packed-labels",
-        reference=packed_labels,
-        cases=PACKED_LABELS,
-        mistakes=PACKED_LABELS_MISTAKES,
-    ),
-    Exercise(
-        name="batch-at",
-        reference=batch_at,
-        cases=BATCH_AT,
-        mistakes=BATCH_AT_MISTAKES,
-    ),
+BATCH_AT = Exercise(
+    name="batch-at",
+    reference=batch_at,
+    cases=BATCH_AT_CASES,
+    mistakes=BATCH_AT_MISTAKES,
 )

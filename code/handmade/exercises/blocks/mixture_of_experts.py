@@ -8,19 +8,14 @@ from functools import cache, partial
 import torch
 
 from handmade.blocks import mixture_of_experts as moe
+from handmade.exercises.cases import randoms
 from handmade.exercises.core import Case, Exercise, Mistake
-
-
-def _random(*shapes: tuple) -> tuple:
-    generator = torch.Generator().manual_seed(sum(map(sum, shapes)))
-    return tuple(torch.randn(*shape, generator=generator) for shape in shapes)
-
 
 # -- route: fn(logits (N, E), k) -> weights (N, k), experts (N, k)
 
 
 def _route_case(label: str, N: int, E: int, k: int) -> Case:
-    return Case(label, lambda: (*_random((N, E)), k))
+    return Case(label, lambda: (*randoms((N, E), dtype=torch.float32), k))
 
 
 def _softmax_over_tokens(logits, k):
@@ -109,7 +104,9 @@ def _mix_masked(x, logits, experts, k):
 @cache  # the same functions each time: cases are compared
 def _experts(n_experts: int, D: int) -> list:
     """Fixed functions of one matrix each, bent so that order matters."""
-    matrices = _random(*[(D, D + e) for e in range(n_experts)])
+    matrices = randoms(
+        *[(D, D + e) for e in range(n_experts)], dtype=torch.float32
+    )
 
     def expert(e, matrix):
         square = matrix @ matrix.mT / matrix.shape[-1]
@@ -138,12 +135,18 @@ def _rows(fn):
 
 def _mix_case(label: str, N: int, D: int, E: int, k: int, **how) -> Case:
     return Case(
-        label, lambda: (*_random((N, D), (N, E)), _experts(E, D), k), **how
+        label,
+        lambda: (
+            *randoms((N, D), (N, E), dtype=torch.float32),
+            _experts(E, D),
+            k,
+        ),
+        **how,
     )
 
 
 def _unused_case() -> tuple:
-    x, logits = _random((5, 4), (5, 3))
+    x, logits = randoms((5, 4), (5, 3), dtype=torch.float32)
     logits[:, 1] = -50.0
     return x, logits, _experts(3, 4), 2
 
@@ -216,7 +219,9 @@ def _balance(logits, k, pair=lambda f, p: f.mean(0) * p.mean(0)):
 
 def _balance_case(label: str, N: int, E: int, k: int, tilt=0.0) -> Case:
     tilted = torch.tensor([tilt] + [0.0] * (E - 1))
-    return Case(label, lambda: (_random((N, E))[0] + tilted, k))
+    return Case(
+        label, lambda: (randoms((N, E), dtype=torch.float32)[0] + tilted, k)
+    )
 
 
 BALANCE_LOSS = Exercise(
@@ -296,5 +301,3 @@ ACTIVE_PARAMETERS = Exercise(
         ),
     ),
 )
-
-EXERCISES = (ROUTE, MIX_EXPERTS, BALANCE_LOSS, ACTIVE_PARAMETERS)

@@ -9,17 +9,9 @@ import torch
 from torch.nn import functional as F
 
 from handmade.blocks.rope import apply_rope, rope_angles, token_positions
+from handmade.exercises.cases import randoms, rows
 from handmade.exercises.core import Case, Exercise, Mistake
 from handmade.models.llama import LlamaConfig
-
-
-def _random(*shapes: tuple, dtype=torch.float32, size: float = 1.0):
-    generator = torch.Generator().manual_seed(sum(map(sum, shapes)))
-    return tuple(
-        (torch.randn(*shape, generator=generator) * size).to(dtype)
-        for shape in shapes
-    )
-
 
 # -- rms-norm: fn(x, gain, eps) -> y
 
@@ -30,15 +22,21 @@ def _rms_norm(x, gain, eps):
     return gain * normed.to(x.dtype)
 
 
-def _norm_case(label: str, *shape: int, eps: float = 1e-5, **how) -> Case:
+def _norm_case(
+    label: str, *shape: int, eps: float = 1e-5, size: float = 1.0
+) -> Case:
     return Case(
-        label, lambda: (*_random(shape, (shape[-1],), **how), eps)
+        label,
+        lambda: (
+            *randoms(shape, shape[-1:], dtype=torch.float32, size=size),
+            eps,
+        ),
     )  # the gain is random too: 1 would hide that it is missing
 
 
 def _half_case() -> tuple:
-    (x,) = _random((2, 3, 8), dtype=torch.float16, size=300)
-    (gain,) = _random((8,), dtype=torch.float16)
+    (x,) = randoms((2, 3, 8), dtype=torch.float16, size=300)
+    (gain,) = randoms((8,), dtype=torch.float16)
     return x, gain, 1e-5
 
 
@@ -50,7 +48,10 @@ RMS_NORM = Exercise(
         _norm_case("a batch of tokens", 2, 3, 8),
         _norm_case("as many tokens as axes", 5, 5),
         _norm_case("vectors so small that eps counts", 4, 7, size=1e-3),
-        Case("a vector of zeros", lambda: (torch.zeros(2, 4), _ones(4), 1e-5)),
+        Case(
+            "a vector of zeros",
+            lambda: (torch.zeros(2, 4), torch.ones(4), 1e-5),
+        ),
         Case("float16 with large numbers", _half_case),
     ),
     mistakes=(
@@ -88,10 +89,6 @@ RMS_NORM = Exercise(
         ),
     ),
 )
-
-
-def _ones(*shape: int) -> torch.Tensor:
-    return torch.ones(*shape)
 
 
 # -- rotate: fn(x (H, T, K), positions (T,), theta) -> the same shape
@@ -135,7 +132,14 @@ def _turned(
 
 def _rope_case(label: str, H: int, T: int, K: int, start: int = 0) -> Case:
     positions = torch.arange(start, start + T)
-    return Case(label, lambda: (*_random((H, T, K)), positions.clone(), 100.0))
+    return Case(
+        label,
+        lambda: (
+            *randoms((H, T, K), dtype=torch.float32),
+            positions.clone(),
+            100.0,
+        ),
+    )
 
 
 ROTATE = Exercise(
@@ -150,7 +154,7 @@ ROTATE = Exercise(
         Case(
             "positions that skip",
             lambda: (
-                *_random((2, 3, 4)),
+                *randoms((2, 3, 4), dtype=torch.float32),
                 torch.tensor([0, 2, 5]),
                 1e4,
             ),
@@ -186,18 +190,14 @@ ROTATE = Exercise(
 # -- token-positions: fn(attention_mask (B, S)) -> (B, S)
 
 
-def _mask_case(label: str, *rows: list[int]) -> Case:
-    return Case(label, lambda: (torch.tensor(rows),))
-
-
 TOKEN_POSITIONS = Exercise(
     name="token-positions",
     reference=token_positions,
     cases=(
-        _mask_case("no padding", [1, 1, 1, 1]),
-        _mask_case("padding on the left", [0, 0, 1, 1, 1], [1, 1, 1, 1, 1]),
-        _mask_case("padding on the right", [1, 1, 1, 0, 0], [1, 1, 1, 1, 1]),
-        _mask_case("a row of padding only", [0, 0, 0], [0, 1, 1]),
+        Case("no padding", rows([1, 1, 1, 1])),
+        Case("padding on the left", rows([0, 0, 1, 1, 1], [1, 1, 1, 1, 1])),
+        Case("padding on the right", rows([1, 1, 1, 0, 0], [1, 1, 1, 1, 1])),
+        Case("a row of padding only", rows([0, 0, 0], [0, 1, 1])),
     ),
     mistakes=(
         Mistake(
@@ -296,5 +296,3 @@ COUNT_PARAMETERS = Exercise(
         ),
     ),
 )
-
-EXERCISES = (RMS_NORM, ROTATE, TOKEN_POSITIONS, COUNT_PARAMETERS)

@@ -16,7 +16,7 @@ def bits_per_byte(loss, n_tokens, text):
     return loss * n_tokens / math.log(2) / len(text.encode())
 
 
-BITS_PER_BYTE = (
+BITS_PER_BYTE_CASES = (
     Case("English", lambda: (3.2, 40, ARTICLE_1["English"])),
     Case("Greek", lambda: (2.1, 210, ARTICLE_1["Greek"])),
     Case("one token", lambda: (5.0, 1, "hello")),
@@ -50,6 +50,13 @@ BITS_PER_BYTE_MISTAKES = (
     ),
 )
 
+BITS_PER_BYTE = Exercise(
+    name="bits-per-byte",
+    reference=bits_per_byte,
+    cases=BITS_PER_BYTE_CASES,
+    mistakes=BITS_PER_BYTE_MISTAKES,
+)
+
 # -- character-starts: fn(data) -> list[int]
 
 
@@ -58,7 +65,7 @@ def character_starts(data):
     return [i for i, byte in enumerate(data) if byte & 0xC0 != 0x80]
 
 
-CHARACTER_STARTS = (
+CHARACTER_STARTS_CASES = (
     Case("ASCII", lambda: (b"to be",)),
     Case("an accent", lambda: ("café au lait".encode(),)),
     Case("Thai", lambda: (ARTICLE_1["Thai"][:5].encode(),)),
@@ -91,7 +98,14 @@ CHARACTER_STARTS_MISTAKES = (
     ),
 )
 
-# -- worst-vocabulary: fn(texts, text) -> float, the share of unknown words
+CHARACTER_STARTS = Exercise(
+    name="character-starts",
+    reference=character_starts,
+    cases=CHARACTER_STARTS_CASES,
+    mistakes=CHARACTER_STARTS_MISTAKES,
+)
+
+# -- unknown-share: fn(texts, text) -> float, the share of unknown words
 
 
 def unknown_share(train, text):
@@ -100,12 +114,13 @@ def unknown_share(train, text):
     return sum(word not in known for word in words) / max(1, len(words))
 
 
-UNKNOWN_SHARE = (
+UNKNOWN_SHARE_CASES = (
     Case("half", lambda: ("to be or not", "to see or look")),
     Case("repeats", lambda: ("a b", "c c c a")),
     Case("all known", lambda: ("the cat sat", "cat the")),
     Case("no words", lambda: ("a b", "  \n")),
     Case("case counts", lambda: ("the", "The the THE the x")),
+    Case("parts of words", lambda: ("the total", "he to a the")),
 )
 COUNTS_KNOWN = "the known words are counted, not the unknown"
 
@@ -139,26 +154,9 @@ UNKNOWN_SHARE_MISTAKES = (
     ),
 )
 
-EXERCISES = (
-    Exercise(
-        name="character-starts",
-        reference=character_starts,
-        cases=CHARACTER_STARTS,
-        mistakes=CHARACTER_STARTS_MISTAKES,
-    ),
-    Exercise(
-        name="unknown-share",
-        reference=unknown_share,
-        cases=(
-            *UNKNOWN_SHARE,
-            Case("parts of words", lambda: ("the total", "he to a the")),
-        ),
-        mistakes=UNKNOWN_SHARE_MISTAKES,
-    ),
-    Exercise(
-        name="bits-per-byte",
-        reference=bits_per_byte,
-        cases=BITS_PER_BYTE,
-        mistakes=BITS_PER_BYTE_MISTAKES,
-    ),
+UNKNOWN_SHARE = Exercise(
+    name="unknown-share",
+    reference=unknown_share,
+    cases=UNKNOWN_SHARE_CASES,
+    mistakes=UNKNOWN_SHARE_MISTAKES,
 )

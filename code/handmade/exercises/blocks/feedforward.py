@@ -10,22 +10,14 @@ from torch import nn
 from torch.nn import functional
 
 from handmade.blocks import feedforward
+from handmade.exercises.cases import random_case, randoms
 from handmade.exercises.core import Case, Exercise, Mistake
-
-
-def _random(*shapes: tuple, size: float = 1.0) -> tuple:
-    generator = torch.Generator().manual_seed(sum(map(sum, shapes)))
-    return tuple(
-        torch.randn(*shape, generator=generator, dtype=torch.float64) * size
-        for shape in shapes
-    )
-
 
 # -- gelu: fn(x) -> the same shape
 
 
 def _gelu_case(label: str, *shape: int, size: float = 1.0) -> Case:
-    return Case(label, lambda: _random(shape, size=size))
+    return Case(label, lambda: randoms(shape, size=size))
 
 
 GELU = Exercise(
@@ -76,7 +68,7 @@ def _swiglu(x, gate, up, down, act=functional.silu):
 
 def _swiglu_case(label: str, *lead: int, D: int, F: int) -> Case:
     shapes = ((*lead, D), (F, D), (F, D), (D, F))
-    return Case(label, lambda: _random(*shapes))
+    return random_case(label, *shapes)
 
 
 SWIGLU = Exercise(
@@ -203,7 +195,7 @@ def _layer_case(label: str, make, *shape: int, dtype=torch.float64) -> Case:
     def build() -> tuple:
         with torch.random.fork_rng():
             layer = make()
-        return layer, _random(shape or (5, 4))[0].to(dtype)
+        return layer, randoms(shape or (5, 4))[0].to(dtype)
 
     return Case(label, build)
 
@@ -266,5 +258,3 @@ IS_AFFINE = Exercise(
         ),
     ),
 )
-
-EXERCISES = (GELU, SWIGLU, SWIGLU_WIDTH, IS_AFFINE)
