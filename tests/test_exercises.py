@@ -61,21 +61,14 @@ def test_names_are_unique():
 
 
 @each_mistake
-def test_a_known_mistake_differs_from_the_reference(exercise, mistake):
-    assert any(
-        difference(_call(mistake.fn, case), _call(exercise.reference, case))
-        for case in exercise.cases
-    )
-
-
-@each_mistake
 def test_a_known_mistake_is_caught_and_named(exercise, mistake):
-    finding = examine(exercise, mistake.fn)
-    assert finding is not None
-    assert finding.mistake is mistake, finding.message
     with pytest.raises(ExerciseError) as caught:
         check(exercise.name, mistake.fn)
-    assert mistake.says in " ".join(str(caught.value).split())
+    said = " ".join(str(caught.value).split())
+    named = [m.says for m in exercise.mistakes if m.says in said]
+    assert named, said
+    # one diagnosis may begin like another: the whole one is meant
+    assert max(named, key=len) == mistake.says, said
     assert max(map(len, str(caught.value).splitlines())) < 80
 
 

@@ -47,11 +47,10 @@ def within(seconds: float, call: Callable[[], Result]) -> Result:
             wait = 0.01
 
     def stop() -> None:
-        while True:
+        # a TimeUp on its way arrives here, and once it is done none is sent
+        while not done.is_set():
             with suppress(TimeUp), lock:
                 done.set()
-                raise_in_thread(thread, None)  # one may be on its way
-                return
 
     threading.Thread(target=ring, daemon=True).start()
     try:

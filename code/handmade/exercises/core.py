@@ -7,7 +7,6 @@ answer on the cases where it differs from the reference, so a guess is never
 passed off as a finding. Left out: timing, style, and any look at the source.
 """
 
-import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -78,19 +77,37 @@ class Finding:
 def examine(exercise: Exercise, fn: Callable) -> Finding | None:
     """Judge an answer; None if it is right and there is nothing to say."""
     wants = [_call(exercise.reference, case) for case in exercise.cases]
-    gots, drawn = [], []
-    end = time.monotonic() + SECONDS
-    for case in exercise.cases:
-        run = _watch(fn, case, seconds=end - time.monotonic())
-        if run.stopped:
-            return Finding(f"in the case “{case.label}”, {run.stopped}")
-        if run.changed:
-            return Finding(
-                f"your function changes {run.changed} (in the case "
-                f"“{case.label}”)"
-            )
-        gots.append(run.output)
-        drawn = run.drawn or drawn
+    runs: list[_Run] = []
+
+    def answer() -> None:
+        for case in exercise.cases:
+            runs.append(_watch(fn, case))
+            if runs[-1].changed:
+                return
+
+    before = read_settings()
+    try:
+        within(SECONDS, answer)
+    except TimeUp:
+        stopped = (
+            "your function has not come back: it was stopped after "
+            f"{SECONDS:g} seconds for all cases. Does a loop in it never end?"
+        )
+    except KeyboardInterrupt:
+        stopped = "your function was interrupted (KeyboardInterrupt)."
+    else:
+        stopped = ""
+    put_back(before)
+    if stopped:
+        label = exercise.cases[min(len(runs), len(wants) - 1)].label
+        return Finding(f"in the case “{label}”, {stopped}")
+    if runs[-1].changed:
+        label = exercise.cases[len(runs) - 1].label
+        return Finding(
+            f"your function changes {runs[-1].changed} (in the case “{label}”)"
+        )
+    gots = [run.output for run in runs]
+    drawn = {name: None for run in runs for name in run.drawn}  # in order
     wrong = [
         i
         for i, (got, want) in enumerate(zip(gots, wants, strict=True))
@@ -100,7 +117,7 @@ def examine(exercise: Exercise, fn: Callable) -> Finding | None:
         return _diagnose(exercise, gots, wants, wrong)
     if drawn:
         return Finding(
-            f"Your function uses {drawn}, which changes them for all that "
+            f"Your function uses {' and '.join(drawn)}, which changes them for all that "
             "comes after it. They were put back.",
             right=True,
         )
@@ -192,30 +209,21 @@ class _Run:
     """One case of an answer: its output, and what it did besides."""
 
     output: Any = None
-    stopped: str = ""  # why there is no output
     changed: str = ""  # completes "your function changes …"
-    drawn: str = ""  # the random numbers it used
+    drawn: tuple[str, ...] = ()  # the random numbers it used
 
 
-def _watch(fn: Callable, case: Case, seconds: float) -> _Run:
+def _watch(fn: Callable, case: Case) -> _Run:
     """Run one case of a reader's function, which may do anything."""
     args = case.make()
     before = read_settings()
-    output, stopped = None, ""
     try:
-        output = within(seconds, lambda: _call(fn, case, args))
-    except TimeUp:
-        stopped = (
-            f"your function has not come back: it was stopped after "
-            f"{SECONDS:g} seconds for all cases. Does a loop in it never end?"
-        )
-    except KeyboardInterrupt:
-        stopped = "your function was interrupted (KeyboardInterrupt)."
+        output = _call(fn, case, args)
+    except (TimeUp, KeyboardInterrupt):
+        raise
     except BaseException as error:  # sys.exit, for one
         output = _raised(error)
     settings = put_back(before)
-    if stopped:
-        return _Run(stopped=stopped)
     kept = [setting.what for setting in settings if not setting.drawn]
     if kept:
         changed = f"{kept[0]} and leaves it changed; it was put back."
@@ -227,7 +235,7 @@ def _watch(fn: Callable, case: Case, seconds: float) -> _Run:
         if not callable(used) and difference(used, fresh) is not None:
             changed = f"its argument {i + 1} in place; work on a copy."
             return _Run(changed=changed)
-    return _Run(output, drawn=" and ".join(s.what for s in settings))
+    return _Run(output, drawn=tuple(s.what for s in settings))
 
 
 def _requires_grad(value: Any) -> list[bool]:
