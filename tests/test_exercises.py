@@ -15,7 +15,6 @@ from handmade.exercises.core import (
     Case,
     Exercise,
     Mistake,
-    _call,
     describe,
     examine,
 )
