@@ -54,11 +54,6 @@ def test_an_exercise_has_known_mistakes_and_unique_labels(exercise):
     assert len(set(labels)) == len(labels)
 
 
-def test_names_are_unique():
-    names = [exercise.name for exercise in EXERCISES]
-    assert len(set(names)) == len(names)
-
-
 @each_mistake
 def test_a_known_mistake_is_caught_and_named(exercise, mistake):
     with pytest.raises(ExerciseError) as caught:

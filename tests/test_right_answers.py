@@ -11,7 +11,8 @@ from importlib import import_module
 
 import pytest
 from bookbinder.book import Page, find_book
-from handmade.exercises import check
+from handmade.exercises import check, lookup
+from handmade.exercises.core import examine
 from handmade.exercises.find import modules
 from page_solutions import solutions
 
@@ -73,3 +74,14 @@ def test_a_solution_runs_after_what_it_needs_and_nothing_else(tmp_path):
     solution.run()
     with pytest.raises(AssertionError):
         replace(solution, source="assert two() == 3").run()
+
+
+@pytest.mark.parametrize(("page", "name"), EXERCISES)
+def test_a_fault_in_a_reference_is_seen(page, name):
+    answers = import_module(f"right_answers.{page}")
+    answer = getattr(answers, name.replace("-", "_"))
+    exercise = lookup(name)
+    planted = replace(exercise, reference=exercise.mistakes[0].fn)
+    finding = examine(planted, answer)
+    assert finding is not None
+    assert not finding.right

@@ -7,11 +7,13 @@ what a function does to files, to imported modules and to a GPU's random
 numbers.
 """
 
+import _thread
 import ctypes
 import random
+import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -33,34 +35,61 @@ def within(seconds: float, call: Callable[[], Result]) -> Result:
     platform. A step that is one call into C (``time.sleep``, a product of
     huge matrices) is not stopped before it comes back.
     """
-    thread = ctypes.c_ulong(threading.get_ident())
+    rung: list[bool] = []
+    try:
+        return _with_a_bell(seconds, call, rung)
+    except (TimeUp, KeyboardInterrupt):
+        if rung:
+            raise TimeUp from None
+        raise  # somebody has pressed stop
+
+
+def _with_a_bell(
+    seconds: float, call: Callable[[], Result], rung: list[bool]
+) -> Result:
+    caller = ctypes.c_ulong(threading.get_ident())
     raise_in_thread = ctypes.pythonapi.PyThreadState_SetAsyncExc
-    done, lock = threading.Event(), threading.Lock()
+    time_up = ctypes.py_object(TimeUp)
+    # a loop with a bare `except:` swallows one exception, but not a second
+    # that comes before it is back in its `try`: so two are sent
+    twice = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    begun: list[bool] = []
+    over: list[bool] = []
+    done = threading.Event()
 
     def ring() -> None:
         wait = seconds
-        # again and again: a loop with a bare `except:` swallows many
         while not done.wait(wait):
-            with lock:
-                if not done.is_set():
-                    raise_in_thread(thread, ctypes.py_object(TimeUp))
             wait = 0.01
+            if not begun:
+                continue
+            rung.append(True)
+            # no other thread runs between a look at `over` and what follows
+            if not over:
+                raise_in_thread(caller, time_up)
+            if twice and not over:
+                _thread.interrupt_main()
 
-    def stop() -> None:
-        # a TimeUp on its way arrives here, and once it is done none is sent
-        while not done.is_set():
-            with suppress(TimeUp), lock:
-                done.set()
-
-    threading.Thread(target=ring, daemon=True).start()
+    bell = threading.Thread(target=ring, daemon=True)
     try:
+        bell.start()
+        begun.append(True)
+        return call()
+    finally:
+        over.append(True)  # one step: nothing can come in between
         try:
-            return call()
-        finally:
-            stop()
-    except TimeUp:
-        stop()
-        raise
+            _take_a_step()  # what was on its way arrives here
+            _take_a_step()
+        except (TimeUp, KeyboardInterrupt):
+            _take_a_step()
+        done.set()
+
+
+def _take_a_step() -> None:
+    """Let the interpreter raise what waits to be raised."""
 
 
 @dataclass(frozen=True)

@@ -117,8 +117,8 @@ def examine(exercise: Exercise, fn: Callable) -> Finding | None:
         return _diagnose(exercise, gots, wants, wrong)
     if drawn:
         return Finding(
-            f"Your function uses {' and '.join(drawn)}, which changes them for all that "
-            "comes after it. They were put back.",
+            f"Your function uses {' and '.join(drawn)}, which changes them "
+            "for all that comes after it. They were put back.",
             right=True,
         )
     return None

@@ -102,7 +102,7 @@ def _mix_masked(x, logits, experts, k):
 
 
 @cache  # the same functions each time: cases are compared
-def _experts(n_experts: int, D: int) -> list:
+def _experts(n_experts: int, D: int) -> tuple:
     """Fixed functions of one matrix each, bent so that order matters."""
     matrices = randoms(
         *[(D, D + e) for e in range(n_experts)], dtype=torch.float32
@@ -114,7 +114,7 @@ def _experts(n_experts: int, D: int) -> list:
         run.__name__ = f"expert {e}"
         return run
 
-    return [expert(e, matrix) for e, matrix in enumerate(matrices)]
+    return tuple(expert(e, matrix) for e, matrix in enumerate(matrices))
 
 
 def _rows(fn):
@@ -148,7 +148,7 @@ def _mix_case(label: str, N: int, D: int, E: int, k: int, **how) -> Case:
 def _unused_case() -> tuple:
     x, logits = randoms((5, 4), (5, 3), dtype=torch.float32)
     logits[:, 1] = -50.0
-    return x, logits, _experts(3, 4), 2
+    return x, logits, list(_experts(3, 4)), 2
 
 
 MIX_EXPERTS = Exercise(

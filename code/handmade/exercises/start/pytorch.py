@@ -171,6 +171,7 @@ UNBROADCAST_CASES = (
     Case("a bias: an axis was added", _grad((4, 3), (3,))),
     Case("an axis of size 1 was stretched", _grad((4, 3), (4, 1))),
     Case("both", _grad((2, 5, 3), (1, 3))),
+    Case("stretched to two", _grad((2, 3), (1, 3))),
     Case("a number", _grad((2, 3), ())),
     Case("float32", _grad((6, 2, 3), (2, 1), torch.float32)),
     Case("an axis that was 1 all along", _grad((2, 1, 3), (2, 1, 1))),
