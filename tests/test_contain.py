@@ -138,7 +138,7 @@ CHANGES = {
     "the default device": lambda: torch.set_default_device("meta"),
     "whether gradients are recorded": lambda: torch.set_grad_enabled(False),
     "whether only deterministic algorithms": lambda: (
-        torch.use_deterministic_algorithms(True)
+        torch.set_deterministic_debug_mode("error")
     ),
     "the precision of float32 products": lambda: (
         torch.set_float32_matmul_precision("high")
@@ -195,7 +195,7 @@ def test_random_numbers_are_put_back_and_told(what, capsys):
 
 
 def test_an_answer_is_judged_under_plain_settings_that_are_then_put_back():
-    theirs = [torch.float64, torch.device("meta"), False, True, "medium"]
+    theirs = [torch.float64, torch.device("meta"), False, 2, "medium"]
     outer = read_settings()
     values = [*theirs, *outer[len(theirs) :]]
     try:

@@ -31,23 +31,12 @@ def test_names_are_unique():
     assert len(set(names)) == len(names)
 
 
-def run(script: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-def test_looking_one_up_imports_its_module_alone():
-    script = (
-        "import sys\n"
-        "from handmade.exercises import lookup\n"
-        "lookup('wordpiece-word')\n"
-        "print([m for m in sys.modules"
-        " if m.startswith('handmade.exercises.') and m.count('.') == 3])"
-    )
-    assert run(script) == "['handmade.exercises.text.wordpiece']"
+def test_looking_one_up_imports_its_module_alone(monkeypatch):
+    for module in MODULES:
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    lookup("wordpiece-word")
+    imported = [module for module in MODULES if module in sys.modules]
+    assert imported == ["handmade.exercises.text.wordpiece"]
 
 
 def test_finding_needs_no_pytorch():
@@ -57,7 +46,11 @@ def test_finding_needs_no_pytorch():
         "from handmade.exercises.find import module_of\n"
         "print(module_of('leaks'), 'torch' in sys.modules)"
     )
-    assert run(script) == "handmade.exercises.blocks.attention False"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True
+    )
+    said = done.stdout.strip()
+    assert said == "handmade.exercises.blocks.attention False", done.stderr
 
 
 def test_a_new_exercise_is_found_as_soon_as_it_is_written(tmp_path):

@@ -144,9 +144,9 @@ SETTINGS = (
     ),
     Setting(
         "whether only deterministic algorithms are allowed",
-        torch.are_deterministic_algorithms_enabled,
-        torch.use_deterministic_algorithms,
-        plain=False,
+        torch.get_deterministic_debug_mode,
+        torch.set_deterministic_debug_mode,
+        plain=0,
     ),
     Setting(
         "the precision of float32 products",
