@@ -7,19 +7,18 @@ style are no part of it: they are shown, not computed with.
 """
 
 import ast
-import re
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
 import handmade
+from handmade.exercises import find
 from IPython.core.inputtransformer2 import TransformerManager
 
 from bookbinder.meaning import tree_hash
 
 PACKAGE = Path(handmade.__file__).parent
-EXERCISE_NAME = re.compile(r"\bname=[\"']([\w-]+)[\"']")
 
 
 def module_file(name: str) -> Path | None:
@@ -60,11 +59,8 @@ def exercises(named: set[str]) -> set[str]:
 
     `check("causal-mask", fn)` finds the exercise at run time.
     """
-    return {
-        f"handmade.exercises.{path.stem}"
-        for path in (PACKAGE / "exercises").glob("*.py")
-        if named & set(EXERCISE_NAME.findall(path.read_text(encoding="utf-8")))
-    }
+    found = find.modules(PACKAGE / "exercises")
+    return {module for module, names in found.items() if named & set(names)}
 
 
 def parse(cell: str) -> ast.Module:
