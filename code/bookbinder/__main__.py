@@ -1,4 +1,4 @@
-"""`python -m bookbinder sync | costs | vendor | serve`."""
+"""`python -m bookbinder sync | costs | experiments | vendor | serve`."""
 
 import argparse
 import functools
@@ -7,7 +7,7 @@ import os
 import sys
 import webbrowser
 
-from bookbinder import measure, vendor
+from bookbinder import experiments, measure, vendor
 from bookbinder.book import find_book
 from bookbinder.sync import PageError, stale, sync
 
@@ -42,7 +42,10 @@ def main(arguments: list[str] | None = None) -> int:
     two = commands.add_parser("serve", help="serve the built book")
     two.add_argument("--port", type=int, default=8000)
     two.add_argument("--no-browser", action="store_true")
+    experiments.add_parser(commands)
     options = parser.parse_args(arguments)
+    if options.command == "experiments":
+        return experiments.main(options)
 
     book = find_book()
     if options.command == "vendor":
