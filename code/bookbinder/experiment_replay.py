@@ -66,7 +66,7 @@ def restamp(name: str, say: Callable[..., None] = print) -> None:
     Settings may have been added or dropped, but not changed. Raises
     ValueError, and changes nothing, where a run differs.
     """
-    code, found, plan = code_of(name), core.stored(name), load(name).PLAN
+    plan, code, found = load(name).PLAN, code_of(name), core.stored(name)
     if found["checkpoint"] is not None:
         core.checkpoint(name)
     again = f"so run `{found['command']}`"
@@ -75,7 +75,7 @@ def restamp(name: str, say: Callable[..., None] = print) -> None:
     for number, record in enumerate(found["runs"], 1):
         run_name = record["name"]
         had = found["settings"] | record["settings"]
-        now = core.plain(plan.runs[run_name])
+        now = core.as_json(plan.runs[run_name])
         changed = [k for k in had if k in now and had[k] != now[k]]
         if changed:
             raise ValueError(
@@ -104,7 +104,10 @@ def verify(seed: int, say: Callable[..., None] = print) -> list[str]:
             replay(name, drawn, whole=True) if whole else None
         )
         part = "whole" if whole else "the first steps"
-        say(f"{name}, {drawn} ({part}): {differs or 'as stored'}")
+        verdict = differs or "as stored"
+        # FAILED is what the nightly report looks for
+        head = f"{'FAILED ' if differs else ''}{name}, {drawn} ({part})"
+        say(f"{head}: {verdict}")
         if differs:
             found.append(f"{name}: {differs}")
     return found

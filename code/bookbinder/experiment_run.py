@@ -27,7 +27,7 @@ def run(name: str, say: Callable[..., None] = print) -> Path:
     plan, partial = experiment.PLAN, _partial(name)
     done = {record["name"] for record in state["runs"]}
     if done:
-        say(f"{name}: {len(done)} finished runs are kept")
+        say(f"{name}: {len(done)} of {len(plan.runs)} runs are kept")
     for number, (run_name, settings) in enumerate(plan.runs.items(), 1):
         if run_name in done:
             continue
@@ -66,7 +66,7 @@ def _one_run(
             )
     record = {
         "name": name,
-        "settings": core.plain(settings),
+        "settings": core.as_json(settings),
         "seconds": round(seconds, 1),
         "early": {
             "losses": [float(f"{step.loss:.6g}") for step in early.log],
@@ -103,7 +103,7 @@ def _resumed(name: str, say: Callable[..., None]) -> dict[str, Any]:
     now = {
         "code": code_of(name),
         "torch": torch.__version__.partition("+")[0],
-        "plan": {run: core.plain(s) for run, s in plan.runs.items()}
+        "plan": {run: core.as_json(s) for run, s in plan.runs.items()}
         | {"": [plan.early, plan.checkpoint]},
     }
     try:

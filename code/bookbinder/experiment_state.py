@@ -6,10 +6,12 @@ that code makes it stale.
 
 import importlib
 import json
+import pkgutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import handmade.experiments
 from handmade.cache import write_whole
 from handmade.experiments import core
 
@@ -18,9 +20,8 @@ from bookbinder import imports
 
 def names() -> list[str]:
     """Return the experiments: the modules of the package but its core."""
-    folder = Path(core.__file__).parent
-    stems = {path.stem for path in folder.glob("*.py")}
-    return sorted(stems - {"__init__", "core"})
+    found = pkgutil.iter_modules(handmade.experiments.__path__)
+    return sorted({module.name for module in found} - {"core"})
 
 
 def load(name: str) -> ModuleType:

@@ -102,7 +102,7 @@ def results(name: str, plan: Plan) -> dict[str, dict[str, Any]]:
         run["name"]: found["settings"] | run["settings"]
         for run in found["runs"]
     }
-    wanted = {run: plain(settings) for run, settings in plan.runs.items()}
+    wanted = {run: as_json(settings) for run, settings in plan.runs.items()}
     if had != wanted:
         differs = [
             run for run in wanted | had if had.get(run) != wanted.get(run)
@@ -132,7 +132,7 @@ def checkpoint(name: str) -> dict[str, torch.Tensor]:
     return load_file(check_sha256(path, kept["sha256"], mend))
 
 
-def plain(settings: Any) -> dict[str, Any]:
-    """Return a run's settings as JSON gives them back: tuples are lists."""
+def as_json(settings: Any) -> dict[str, Any]:
+    """Return a run's settings as a file gives them back: tuples are lists."""
     values: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
     return values
