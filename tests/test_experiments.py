@@ -4,6 +4,7 @@ import importlib
 import json
 import sys
 from argparse import Namespace
+from dataclasses import replace
 
 import handmade.experiments
 import pytest
@@ -15,6 +16,7 @@ from bookbinder.experiment_run import run
 from bookbinder.experiment_state import code_of, names, stale
 from bookbinder.experiments import main
 from handmade.experiments import core
+from handmade.training.loop import Step
 
 TOY = '''"""A toy: two runs on four numbers."""
 
@@ -148,6 +150,14 @@ def test_what_is_stored_is_small_and_says_all(name):
             assert log["mean_loss"][0] == pytest.approx(mean, rel=1e-4)
         sizes = {len(log[k]) for k in log if k != "steps"}
         assert sizes == {-(-settings["steps"] // log["steps"])}
+
+
+def test_every_stored_result_has_its_experiment():
+    paths = [p for p in core.RESULTS.iterdir() if p.name[0] != "."]
+    assert {p.stem for p in paths if p.suffix == ".json"} == set(names())
+    kept = [core.stored(name)["checkpoint"] for name in names()]
+    files = {one["file"] for one in kept if one is not None}
+    assert {p.name for p in paths if p.suffix != ".json"} == files
 
 
 def test_the_code_of_an_experiment_is_all_that_it_reaches():
@@ -401,6 +411,38 @@ def test_a_damaged_or_missing_checkpoint_is_named(toy):
         restamp("toy", quiet)
 
 
+def test_another_checkpoint_than_the_plans_is_stale(toy, monkeypatch):
+    run("toy", quiet)
+    for kept in (None, "one"):
+        plan = core.Plan(runs=toy.RUNS, early=4, checkpoint=kept)
+        monkeypatch.setattr(toy, "PLAN", plan)
+        assert stale("toy") == [f"checkpoint: got that of two, want {kept}"]
+
+
+def test_a_run_that_keeps_nothing_has_no_checkpoint(toy, monkeypatch):
+    real = toy.run
+
+    def keeps_nothing(*arguments):
+        return replace(real(*arguments), tensors=None)
+
+    monkeypatch.setattr(toy, "run", keeps_nothing)
+    with pytest.raises(ValueError, match="tensors: got none from two, want"):
+        run("toy", quiet)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"early": 0}, "early: got 0, want"),
+        ({"checkpoint": "three"}, "checkpoint: got 'three', want"),
+        ({"runs": {}}, "at least one"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        core.Plan(**{"runs": {"one": None}, **wrong})
+
+
 def test_no_checkpoint_is_an_error(toy, monkeypatch):
     plan = core.Plan(runs=toy.RUNS, early=4)
     monkeypatch.setattr(toy, "PLAN", plan)
@@ -452,7 +494,7 @@ def test_one_that_differs_later_in_one_run_is_refused(toy, monkeypatch):
         outcome = real(settings, steps, tell)
         if settings.seed == 3:
             step = outcome.log[3]
-            outcome.log[3] = core.Step(step.loss + 2e-3, 0.0, 0.0)
+            outcome.log[3] = Step(step.loss + 2e-3, 0.0, 0.0)
         return outcome
 
     monkeypatch.setattr(toy, "run", slips)

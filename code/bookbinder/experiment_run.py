@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from handmade.cache import check_sha256, sha256
 from handmade.experiments import core
+from handmade.training.loop import Step
 
 from bookbinder.experiment_state import code_of, load, write, write_result
 
@@ -33,7 +34,7 @@ def run(name: str, say: Callable[..., None] = print) -> Path:
             continue
         head = f"[{number}/{len(plan.runs)}] {run_name}"
         record, tensors = _one_run(experiment, run_name, settings, head)
-        if tensors is not None:
+        if run_name == plan.checkpoint:
             state["checkpoint"] = _keep(name, run_name, tensors)
         state["runs"].append(record)
         write(partial, state)
@@ -49,7 +50,7 @@ def run(name: str, say: Callable[..., None] = print) -> Path:
 
 def _one_run(
     experiment: ModuleType, name: str, settings: Any, head: str
-) -> tuple[dict[str, Any], dict[str, torch.Tensor] | None]:
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Run the first steps, then the whole; they must agree to the last bit."""
     plan = experiment.PLAN
     early = experiment.run(settings, plan.early, _progress(head))
@@ -75,10 +76,12 @@ def _one_run(
         "log": _log(whole.log),
         "result": whole.result,
     }
-    return record, whole.tensors if name == plan.checkpoint else None
+    if name == plan.checkpoint and not whole.tensors:
+        raise ValueError(f"tensors: got none from {name}, want a checkpoint")
+    return record, whole.tensors or {}
 
 
-def _log(steps: list[core.Step]) -> dict[str, Any]:
+def _log(steps: list[Step]) -> dict[str, Any]:
     """Sum up the steps, so many at a time: mean, largest, last."""
     blocks = [steps[i : i + BLOCK] for i in range(0, len(steps), BLOCK)]
     return {
@@ -100,14 +103,14 @@ def _partial(name: str) -> Path:
 def _resumed(name: str, say: Callable[..., None]) -> dict[str, Any]:
     """Return the finished runs, if they are those of this code and plan."""
     plan, path = load(name).PLAN, _partial(name)
-    now = {
+    now: dict[str, Any] = {
         "code": code_of(name),
         "torch": torch.__version__.partition("+")[0],
         "plan": {run: core.as_json(s) for run, s in plan.runs.items()}
         | {"": [plan.early, plan.checkpoint]},
     }
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
+        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if all(state[key] == value for key, value in now.items()):
             if state["checkpoint"]:
                 kept = core.RESULTS / state["checkpoint"]["file"]
@@ -149,7 +152,7 @@ def _progress(head: str) -> core.Tell | None:
     if not sys.stdout.isatty():
         return None
 
-    def tell(step: int, measured: core.Step) -> None:
+    def tell(step: int, measured: Step) -> None:
         if step % 10 == 0:
             line = f"{head}: step {step}, loss {measured.loss:.3f}"
             print(f"\r{line}\x1b[K", end="", flush=True)

@@ -41,12 +41,15 @@ def code_of(name: str) -> dict[str, str]:
 def stale(name: str) -> list[str]:
     """Return why the stored result is not what the code would give now."""
     try:
-        found = core.stored(name)
-        core.results(name, load(name).PLAN)
+        found, plan = core.stored(name), load(name).PLAN
+        core.results(name, plan)
         if found["checkpoint"] is not None:
             core.checkpoint(name)
     except ValueError as error:
         return [str(error)]
+    kept = (found["checkpoint"] or {}).get("run")
+    if kept != plan.checkpoint:
+        return [f"checkpoint: got that of {kept}, want {plan.checkpoint}"]
     code = code_of(name)
     return [
         f"{module} has changed: `python -m bookbinder experiments restamp "

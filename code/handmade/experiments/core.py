@@ -44,6 +44,15 @@ class Plan:
     whole: float | None = None
     checkpoint: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.early < 1:
+            raise ValueError(f"early: got {self.early}, want 1 or more")
+        if not self.runs or self.checkpoint not in {None, *self.runs}:
+            raise ValueError(
+                f"checkpoint: got {self.checkpoint!r}, want None or one of "
+                f"the runs {list(self.runs)}, of which there is at least one"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:

@@ -13,6 +13,7 @@ could repeat.
 import math
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from torch import nn
@@ -108,7 +109,7 @@ class CharModel(nn.Module):
         self,
         ids: torch.Tensor,
         positions: torch.Tensor | None = None,
-        cache=None,
+        cache: Any = None,
     ) -> torch.Tensor:
         trial, T = self.trial, ids.shape[1]
         cached = 0 if cache is None else cache.length
@@ -132,7 +133,8 @@ class CharModel(nn.Module):
             mask = bias.to(x.dtype).masked_fill(~mask, -math.inf)
         for block in self.blocks:
             x = block(x, mask=mask, rope=rope, cache=cache)
-        return self.lm_head(self.norm(x))
+        logits: torch.Tensor = self.lm_head(self.norm(x))
+        return logits
 
 
 @cache
@@ -229,7 +231,7 @@ def run(
 
 
 def _runs() -> dict[str, Trial]:
-    plans = [(scheme, {}) for scheme in SCHEMES]
+    plans: list[tuple[str, dict[str, Any]]] = [(s, {}) for s in SCHEMES]
     plans += [("learned", changes) for changes in CONTROLS]
     return {
         ", ".join((scheme, *(f"{k} {v}" for k, v in changes.items())))
@@ -242,7 +244,7 @@ def _runs() -> dict[str, Trial]:
 PLAN = Plan(runs=_runs(), whole=0.01)
 
 
-def stored_runs(**changes: float) -> dict[str, torch.Tensor]:
+def stored_runs(**changes: Any) -> dict[str, torch.Tensor]:
     """Read the stored results: scheme -> losses (seeds, lengths).
 
     ``changes`` picks the runs of one of ``CONTROLS``.

@@ -69,4 +69,5 @@ def recall_accuracy(model: nn.Module, T: int, seed: int = 99) -> float:
     generator = torch.Generator().manual_seed(seed)
     batch = recall_batch(T, 256, generator)
     *inputs, answers = (part.to(device_of(model)) for part in batch)
-    return (model(*inputs).argmax(-1) == answers).float().mean().item()
+    right = model(*inputs).argmax(-1) == answers
+    return float(right.float().mean())
