@@ -8,7 +8,8 @@ from handmade.text import unicode_classes
 from handmade.text.added_tokens import AddedToken, Finder
 from handmade.text.bpe import BPETokenizer
 from handmade.text.wordpiece import WordPieceTokenizer
-from handmade.weights import minilm, smollm2
+from handmade.weights.minilm import minilm
+from handmade.weights.smollm2 import smollm2
 from tokenizers import AddedToken as Theirs
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 

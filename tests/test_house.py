@@ -31,6 +31,7 @@ LEVELS = {
     "alignment": 4,
     "reasoning": 4,
     "images": 4,
+    "experiments": 5,
 }
 REFERENCES = {"transformers", "peft"}
 HOMONYMS = {"train"}  # every page that trains has a loop of its own

@@ -9,7 +9,7 @@ style are no part of it: they are shown, not computed with.
 import ast
 from collections.abc import Iterable
 from contextlib import suppress
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import handmade
@@ -72,14 +72,14 @@ def parse(cell: str) -> ast.Module:
     return ast.parse("")
 
 
-@lru_cache(maxsize=None)
+@cache
 def of_cell(cell: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return all that a cell imports, and the texts in it."""
     tree = parse(cell)
     return frozenset(imported(tree)), frozenset(strings(tree))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _read(path: Path, stamp: tuple[int, int]) -> tuple[str, frozenset[str]]:
     """Return a module's hash and its imports: once for as long as it stays.
 

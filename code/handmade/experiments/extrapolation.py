@@ -4,18 +4,16 @@ B batch · T tokens · D model width · H heads · V vocabulary
 
 A small character model is trained on windows of 32 characters and asked to
 predict the same last characters of held-out windows with more and more text
-before them. ``python -m handmade.blocks.extrapolation`` runs every scheme
-with every seed and writes ``extrapolation.json`` beside this file; pages
-read it with ``stored_runs`` and run one seed again. Left out: larger models
-and longer training, which no page could repeat.
+before them. ``python -m bookbinder experiments run extrapolation`` runs every
+scheme with every seed; pages read the results with ``stored_runs`` and run
+one seed again. Left out: larger models and longer training, which no page
+could repeat.
 """
 
-import json
 import math
-import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,6 +27,8 @@ from handmade.blocks.multi_head import MultiHeadAttention
 from handmade.blocks.norms import RMSNorm
 from handmade.blocks.positions import LearnedPositions, sinusoidal_positions
 from handmade.blocks.rope import rope_angles
+from handmade.experiments.core import Outcome, Plan, Tell, results
+from handmade.training import loop
 from handmade.weights.shakespeare import shakespeare
 
 SCHEMES = ("none", "learned", "sinusoidal", "RoPE", "ALiBi")
@@ -36,7 +36,7 @@ LENGTHS = (32, 40, 48, 64, 96, 128, 256)  # characters read in the test
 SEEDS = range(5)
 # the learned table begun small, alone or together with the characters
 CONTROLS = ({"pos_std": 0.02}, {"tok_std": 0.02, "pos_std": 0.02})
-STORED = Path(__file__).with_suffix(".json")
+ALPHABET = " 'abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +51,7 @@ class Trial:
     max_seq_len: int = 256  # rows of the learned table; 32 of them trained
     pos_std: float = 1.0  # size of its rows at the start
     tok_std: float = 1.0  # and of the characters' vectors
+    lengths: tuple[int, ...] = LENGTHS
     targets: int = 16  # characters predicted in a test window, its last
     windows: int = 128
     d_model: int = 64
@@ -61,6 +62,9 @@ class Trial:
     rope_scale: float = 1.0  # positions are multiplied by it
     attn_window: int = 0  # keys a query may see, itself included; 0: all
     peak_lr: float = 5e-3
+    warm_up: int = 20  # steps in which the learning rate rises to its peak
+    weight_decay: float = 0.01
+    max_norm: float = 1.0  # gradients longer than this are cut to it
 
     def __post_init__(self) -> None:
         if self.scheme not in SCHEMES:
@@ -105,7 +109,7 @@ class CharModel(nn.Module):
         self,
         ids: torch.Tensor,
         positions: torch.Tensor | None = None,
-        cache=None,
+        cache: Any = None,
     ) -> torch.Tensor:
         trial, T = self.trial, ids.shape[1]
         cached = 0 if cache is None else cache.length
@@ -129,7 +133,8 @@ class CharModel(nn.Module):
             mask = bias[None].to(x.dtype).masked_fill(~mask, -math.inf)
         for block in self.blocks:
             x = block(x, mask=mask, rope=rope, cache=cache)
-        return self.lm_head(self.norm(x))
+        logits: torch.Tensor = self.lm_head(self.norm(x))
+        return logits
 
 
 @cache
@@ -139,48 +144,59 @@ def characters() -> tuple[torch.Tensor, torch.Tensor, str]:
     Letters are lower case, what is no letter is a space, no two in a row.
     """
     plays = shakespeare()
-    alphabet = " 'abcdefghijklmnopqrstuvwxyz"
-    names = ("macbeth", "lear", "othello", "hamlet")
     texts = []
-    for name in names:
+    for name in ("macbeth", "lear", "othello", "hamlet"):
         kept = "".join(
-            c if c in alphabet else " " for c in plays[name].lower()
+            c if c in ALPHABET else " " for c in plays[name].lower()
         )
         texts.append(" ".join(kept.split()))
-    code = {c: i for i, c in enumerate(alphabet)}
+    code = {c: i for i, c in enumerate(ALPHABET)}
     ids = [torch.tensor([code[c] for c in text]) for text in texts]
-    return torch.cat(ids[:-1]), ids[-1], alphabet
+    return torch.cat(ids[:-1]), ids[-1], ALPHABET
 
 
-def train(trial: Trial) -> tuple[CharModel, list[float]]:
-    """Train on random windows; return the model and the loss at each step.
+def rate_factor(trial: Trial, step: int) -> float:
+    """Return the share of the peak learning rate at a step: warm-up, cosine.
 
-    The learning rate falls from its peak to zero along a cosine,
-    after 20 steps of warm-up.
+    min(1, (step + 1) / warm_up) * (1 + cos(pi step / steps)) / 2
+    """
+    cosine = (1 + math.cos(math.pi * step / trial.steps)) / 2
+    return cosine * min(1, (step + 1) / trial.warm_up)
+
+
+def train(
+    trial: Trial, steps: int | None = None, tell: Tell | None = None
+) -> tuple[CharModel, list[loop.Step]]:
+    """Train on random windows; return the model and what each step measured.
+
+    ``steps`` ends the training early; the schedule stays that of the trial.
     """
     text, _, alphabet = characters()
     torch.manual_seed(trial.seed)
     model = CharModel(trial, len(alphabet))
-    # batches have their own generator: all schemes see the same windows
-    generator = torch.Generator().manual_seed(trial.seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=trial.peak_lr)
-    losses = []
-    for step in range(trial.steps):
-        share = (1 + math.cos(math.pi * step / trial.steps)) / 2
-        for group in optimizer.param_groups:
-            group["lr"] = trial.peak_lr * share * min(1, (step + 1) / 20)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=trial.peak_lr, weight_decay=trial.weight_decay
+    )
+
+    def draw(generator: torch.Generator) -> tuple[torch.Tensor]:
         starts = torch.randint(
             len(text) - trial.train_len, (trial.batch, 1), generator=generator
         )
-        window = text[starts + torch.arange(trial.train_len + 1)]
-        logits = model(window[:, :-1])
-        loss = F.cross_entropy(logits.flatten(0, 1), window[:, 1:].flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        losses.append(loss.item())
-    return model, losses
+        return (text[starts + torch.arange(trial.train_len + 1)],)
+
+    log = loop.train(
+        model,
+        optimizer,
+        draw,
+        loop.next_token_loss,
+        steps=trial.steps if steps is None else steps,
+        # batches have their own generator: all schemes see the same windows
+        generator=torch.Generator().manual_seed(trial.seed),
+        schedule=lambda step: rate_factor(trial, step),
+        max_norm=trial.max_norm,
+        tell=tell,
+    )
+    return model, log
 
 
 @torch.no_grad()
@@ -194,7 +210,7 @@ def held_out_loss(model: nn.Module, trial: Trial, length: int) -> float:
     longest = trial.max_seq_len
     first = torch.linspace(0, len(held_out) - longest - 1, trial.windows)
     windows = held_out[first.long()[:, None] + torch.arange(longest + 1)]
-    windows = windows[:, -(length + 1) :]
+    windows = windows[:, -(length + 1) :].to(loop.device_of(model))
     total = 0.0
     for part in windows.split(16):  # 256 x 256 weights a head: not all at once
         logits = model(part[:, :-1])[:, -trial.targets :]
@@ -205,63 +221,37 @@ def held_out_loss(model: nn.Module, trial: Trial, length: int) -> float:
     return total / (trial.windows * trial.targets)
 
 
-def run(scheme: str, seed: int = 0, **changes) -> dict:
-    """Train once and test at each length: one row of the results."""
-    trial = Trial(scheme=scheme, seed=seed, **changes)
-    model, losses = train(trial)
-    log = torch.tensor(losses).split(50)
+def run(
+    trial: Trial, steps: int | None = None, tell: Tell | None = None
+) -> Outcome:
+    """Train once and test at each length."""
+    model, log = train(trial, steps, tell)
+    test = [round(held_out_loss(model, trial, n), 4) for n in trial.lengths]
+    return Outcome(log=log, result={"test": test})
+
+
+def _runs() -> dict[str, Trial]:
+    plans: list[tuple[str, dict[str, Any]]] = [(s, {}) for s in SCHEMES]
+    plans += [("learned", changes) for changes in CONTROLS]
     return {
-        "scheme": scheme,
-        "seed": seed,
-        **({"changes": changes} if changes else {}),
-        "test": [round(held_out_loss(model, trial, n), 4) for n in LENGTHS],
-        "log": [round(part.mean().item(), 3) for part in log],
+        ", ".join((scheme, *(f"{k} {v}" for k, v in changes.items())))
+        + f", seed {seed}": Trial(scheme=scheme, seed=seed, **changes)
+        for seed in SEEDS
+        for scheme, changes in plans
     }
 
 
-def stored_runs(**changes) -> dict[str, torch.Tensor]:
-    """Read the committed results: scheme -> losses (seeds, lengths).
+PLAN = Plan(runs=_runs(), whole=0.01)
+
+
+def stored_runs(**changes: Any) -> dict[str, torch.Tensor]:
+    """Read the stored results: scheme -> losses (seeds, lengths).
 
     ``changes`` picks the runs of one of ``CONTROLS``.
     """
-    results = json.loads(STORED.read_text(encoding="utf-8"))
-    if results["lengths"] != list(LENGTHS):
-        raise ValueError(
-            f"lengths: {STORED.name} has {results['lengths']}, want "
-            f"{list(LENGTHS)}: run `python -m {__spec__.name}`"
-        )
-    tests = {scheme: [] for scheme in SCHEMES}
-    for row in sorted(results["runs"], key=lambda row: row["seed"]):
-        if row.get("changes", {}) == changes:
-            tests[row["scheme"]].append(row["test"])
-    return {k: torch.tensor(rows) for k, rows in tests.items() if rows}
-
-
-def main() -> None:
-    """Run every scheme and control with every seed and store the results."""
-    settings = asdict(Trial(scheme=SCHEMES[0]))
-    del settings["scheme"], settings["seed"]
-    results = {
-        "command": "python -m handmade.blocks.extrapolation",
-        "torch": torch.__version__,
-        "settings": settings,
-        "lengths": list(LENGTHS),
-        "unit": "nats a character",
-        "log": "mean training loss of 50 steps",
-        "runs": [],
-    }
-    plans = [(scheme, {}) for scheme in SCHEMES]
-    plans += [("learned", changes) for changes in CONTROLS]
-    for seed in SEEDS:
-        for scheme, changes in plans:
-            row = run(scheme, seed, **changes)
-            print(json.dumps(row), flush=True)
-            results["runs"].append(row)
-    text = json.dumps(results, indent=1)
-    # one run a line: short lists stay on their line
-    text = re.sub(r"\n\s{3,}|\n\s+(?=[\]}],?\n\s{2})", " ", text)
-    STORED.write_text(text + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+    found = results("extrapolation", PLAN)
+    tests: dict[str, list[list[float]]] = {}
+    for name, trial in PLAN.runs.items():
+        if trial == Trial(scheme=trial.scheme, seed=trial.seed, **changes):
+            tests.setdefault(trial.scheme, []).append(found[name]["test"])
+    return {scheme: torch.tensor(rows) for scheme, rows in tests.items()}
