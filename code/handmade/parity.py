@@ -79,8 +79,9 @@ def parity(
     Raises ParityError at the first layer that differs, ValueError where a
     path names no module or nothing can be compared.
     """
-    for label, text in (("name", name), ("checkpoint", checkpoint)):
-        if text is not None and not (isinstance(text, str) and text.strip()):
+    for label, text in {"name": name, "checkpoint": checkpoint}.items():
+        is_name = isinstance(text, str) and text.strip()
+        if not is_name and not (text is None and label == "checkpoint"):
             raise ValueError(f"{label}: got {text!r}, want a name to show")
     if rtol is not None and not (isfinite(rtol) and rtol >= 0):
         raise ValueError(f"rtol: got {rtol}, want a finite number >= 0")

@@ -96,9 +96,9 @@ def recording(
     for name, parsed in asked.items():
         if not seen.found[name]:
             times = runs.get(parsed.path, 0)
-            ran = f"ran {times} times" if times else "did not run"
+            ran = ("did not run", "ran once")[times:] or [f"ran {times} times"]
             raise ValueError(
-                f"names: got {name!r}, want modules that run: this one {ran}"
+                f"names: got {name!r}, want modules that run: this one {ran[0]}"
             )
 
 
