@@ -80,8 +80,8 @@ def parity(
     path names no module or nothing can be compared.
     """
     for label, text in {"name": name, "checkpoint": checkpoint}.items():
-        is_name = isinstance(text, str) and text.strip()
-        if not is_name and not (text is None and label == "checkpoint"):
+        missing = text is None and label == "checkpoint"
+        if not missing and not (isinstance(text, str) and text.strip()):
             raise ValueError(f"{label}: got {text!r}, want a name to show")
     if rtol is not None and not (isfinite(rtol) and rtol >= 0):
         raise ValueError(f"rtol: got {rtol}, want a finite number >= 0")

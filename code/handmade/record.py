@@ -96,9 +96,10 @@ def recording(
     for name, parsed in asked.items():
         if not seen.found[name]:
             times = runs.get(parsed.path, 0)
-            ran = ("did not run", "ran once")[times:] or [f"ran {times} times"]
+            ran = f"ran {times} times" if times > 1 else "ran once"
             raise ValueError(
-                f"names: got {name!r}, want modules that run: this one {ran[0]}"
+                f"names: got {name!r}, want modules that run: this one "
+                f"{ran if times else 'did not run'}"
             )
 
 
