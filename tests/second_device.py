@@ -135,7 +135,13 @@ def run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     first = func._schema.arguments[0].alias_info if args else None
     if first is not None and first.is_write and isinstance(args[0], Second):
         return args[0]  # in place: the tensor that came in
-    return _map(wrapped, out)
+    # a view of an ordinary tensor stays one, also in inference mode
+    ordinary = any(not x.is_inference() for x in here)
+    mode = torch.inference_mode(
+        torch.is_inference_mode_enabled() and not ordinary
+    )
+    with mode:
+        return _map(wrapped, out)
 
 
 def is_tensor(x: Any) -> bool:
@@ -160,11 +166,12 @@ def _map(function: Callable[[Any], Any], tree: Any) -> Any:
 def second_device() -> Iterator[torch.device]:
     """Let factories with device="second", and moves to it, work."""
     flags = torch.__future__
-    before = flags.get_overwrite_module_params_on_conversion()
-    # a wrapper cannot take the place of a parameter's own storage
-    flags.set_overwrite_module_params_on_conversion(True)
+    before = flags.get_swap_module_params_on_conversion()
+    # a wrapper cannot become a parameter's storage, but change places with it:
+    # so parameters stay the same objects, and tied ones stay tied
+    flags.set_swap_module_params_on_conversion(True)
     try:
         with _Lists(), _Mode():
             yield DEVICE
     finally:
-        flags.set_overwrite_module_params_on_conversion(before)
+        flags.set_swap_module_params_on_conversion(before)

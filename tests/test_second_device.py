@@ -99,5 +99,18 @@ def test_training_is_the_cpus():
 def test_outside_the_block_nothing_is_second():
     with second_device():
         pass
-    assert not torch.__future__.get_overwrite_module_params_on_conversion()
+    assert not torch.__future__.get_swap_module_params_on_conversion()
     assert nn.Linear(2, 2)(torch.ones(1, 2)).device.type == "cpu"
+
+
+def test_tied_parameters_stay_tied_and_the_same():
+    model = nn.Sequential(nn.Embedding(4, 3), nn.Linear(3, 4, bias=False))
+    model[1].weight = model[0].weight
+    weight = model[0].weight
+    with second_device():
+        model.to(NAME)
+        assert model[0].weight is model[1].weight is weight
+        assert weight.device == DEVICE
+        model.to("cpu")
+        assert model[0].weight is model[1].weight is weight
+    assert weight.device.type == "cpu"
