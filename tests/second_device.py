@@ -102,13 +102,26 @@ class _Lists(TorchFunctionMode):
             return unwrapped(args[0]).tolist()
         if func in (torch.tensor, torch.as_tensor):
             asked = options.pop("device", None)
+            if isinstance(args[0], list | tuple):  # of numbers, on any device
+                args = _map(unwrapped, args)
             made = func(*args, **options)
             return made if asked is None else made.to(asked)
         if func is Tensor.new_tensor:
             asked = options.pop("device", None) or args[0].device
             options.setdefault("dtype", args[0].dtype)
             return torch.tensor(*args[1:], **options).to(asked)
+        if func in (Tensor.__getitem__, Tensor.__setitem__):
+            args = (args[0], _index(args[1], args[0].device), *args[2:])
         return func(*args, **options)
+
+
+def _index(index: Any, device: torch.device) -> Any:
+    """Make an index's lists tensors on the device, as indexing does."""
+    if isinstance(index, tuple):
+        return tuple(_index(each, device) for each in index)
+    if isinstance(index, list):
+        return torch.tensor(index).to(device)
+    return index
 
 
 def run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
