@@ -11,13 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-# largest difference allowed, relative to the largest number wanted
-TOLERANCES = {
-    torch.float64: 1e-10,
-    torch.float32: 1e-4,
-    torch.float16: 1e-2,
-    torch.bfloat16: 3e-2,
-}
+from handmade.tolerances import TOLERANCES
 
 
 @dataclass(frozen=True)
