@@ -99,7 +99,7 @@ def with_llamas(dtype, n_kv_heads):
     )
     theirs = random_reference(lambda c: LlamaAttention(c, 0), config)
     attn = MultiHeadAttention(
-        12, 6, n_kv_heads=n_kv_heads, d_head=4, bias=True
+        12, 6, n_kv_heads=n_kv_heads, d_head=4, bias=True, layer=0
     )
     attn.load_state_dict(theirs.state_dict())
     rope = [a.to(dtype) for a in rope_angles(torch.arange(5)[None], 4)]

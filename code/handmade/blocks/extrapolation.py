@@ -126,7 +126,7 @@ class CharModel(nn.Module):
             rope = rope_angles(scaled, d_head, trial.rope_theta)
         elif trial.scheme == "ALiBi":
             bias = alibi_bias(trial.n_heads, T, S, device=ids.device)
-            mask = bias.to(x.dtype).masked_fill(~mask, -math.inf)
+            mask = bias[None].to(x.dtype).masked_fill(~mask, -math.inf)
         for block in self.blocks:
             x = block(x, mask=mask, rope=rope, cache=cache)
         return self.lm_head(self.norm(x))

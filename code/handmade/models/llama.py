@@ -151,7 +151,7 @@ class Llama(nn.Module):
         self.tok_emb = nn.Embedding(config.vocab_size, D)
         self.blocks = nn.ModuleList(
             Block(
-                attn_norm=RMSNorm(D, config.norm_eps),
+                attn_norm=RMSNorm(D, config.norm_eps, precision=torch.float32),
                 attn=MultiHeadAttention(
                     D,
                     config.n_heads,
@@ -159,12 +159,12 @@ class Llama(nn.Module):
                     d_head=config.d_head,
                     layer=layer,
                 ),
-                ffn_norm=RMSNorm(D, config.norm_eps),
+                ffn_norm=RMSNorm(D, config.norm_eps, precision=torch.float32),
                 ffn=SwiGLU(D, config.d_ff),
             )
             for layer in range(config.n_layers)
         )
-        self.norm = RMSNorm(D, config.norm_eps)
+        self.norm = RMSNorm(D, config.norm_eps, precision=torch.float32)
         self.lm_head = nn.Linear(D, config.vocab_size, bias=False)
         self.apply(_init)
         if config.tie_embeddings:
