@@ -3,38 +3,68 @@
 B batch · T new tokens · S all tokens, cached ones included · D model width
 V vocabulary
 
-Loads any Hugging Face Llama without scaled rotary positions and biases;
-SmolLM2 is one. Left out: dropout (these models are trained without), the
-scaled rotary embeddings of long-context checkpoints, and generation, which
-lives in `inference` and sees no more of a model than the call
-``model(ids, attention_mask, cache)``.
+Loads any Hugging Face Llama: Llama 2, 3, 3.1 and 3.2, TinyLlama, SmolLM2.
+Left out: dropout (these models are trained without), biases in the
+feed-forward layer, and generation, which lives in `inference` and sees no
+more of a model than `handmade.contracts.Decoder`.
 """
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
 
 from handmade.blocks.block import Block
 from handmade.blocks.feedforward import SwiGLU
-from handmade.blocks.masks import causal_mask, padding_mask
 from handmade.blocks.multi_head import MultiHeadAttention
 from handmade.blocks.norms import RMSNorm
-from handmade.blocks.rope import rope_angles, token_positions
+from handmade.blocks.rope import RopeScaling, rope_angles
+from handmade.checks import need, positive, whole
+from handmade.contracts import Cache
+from handmade.models import config as hf
+from handmade.models.decoder import begin, mask_and_positions
+from handmade.models.load import checkpoint_dtype, export, load
 
-# published sizes, in the order of LlamaConfig's fields
-PRESETS = {
-    "smollm2-135m": (49152, 576, 30, 9, 3, 1536, 8192, 1e-5, 1e5, 64, True),
-    "smollm2-360m": (49152, 960, 32, 15, 5, 2560, 8192, 1e-5, 1e5, 64, True),
-    "llama-2-7b": (32000, 4096, 32, 32, 32, 11008, 4096, 1e-5, 1e4, 128),
-    "llama-3-8b": (128256, 4096, 32, 32, 8, 14336, 8192, 1e-5, 5e5, 128),
-}
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
 
-# our name of a size -> its name in a Hugging Face config.json
-HF_SIZES = {
+LLAMA_3 = {
+    "vocab_size": 128_256, "d_model": 4096, "n_layers": 32, "n_heads": 32,
+    "n_kv_heads": 8, "d_ff": 14_336, "d_head": 128, "max_seq_len": 8192,
+    "rope_theta": 5e5,
+}  # fmt: skip
+LLAMA_3_1 = RopeScaling(
+    kind="llama3",
+    factor=8.0,
+    low_freq_factor=1.0,
+    high_freq_factor=4.0,
+    original_max_seq_len=8192,
+)
+PRESETS: dict[str, dict[str, Any]] = {
+    "smollm2-135m": {
+        "vocab_size": 49_152, "d_model": 576, "n_layers": 30, "n_heads": 9,
+        "n_kv_heads": 3, "d_ff": 1536, "d_head": 64, "max_seq_len": 8192,
+        "rope_theta": 1e5, "tie_embeddings": True,
+    },
+    "smollm2-360m": {
+        "vocab_size": 49_152, "d_model": 960, "n_layers": 32, "n_heads": 15,
+        "n_kv_heads": 5, "d_ff": 2560, "d_head": 64, "max_seq_len": 8192,
+        "rope_theta": 1e5, "tie_embeddings": True,
+    },
+    "llama-2-7b": {
+        "vocab_size": 32_000, "d_model": 4096, "n_layers": 32, "n_heads": 32,
+        "n_kv_heads": 32, "d_ff": 11_008, "d_head": 128, "max_seq_len": 4096,
+    },
+    "llama-3-8b": LLAMA_3,
+    "llama-3.1-8b": {
+        **LLAMA_3, "max_seq_len": 131_072, "rope_scaling": LLAMA_3_1,
+    },
+}  # fmt: skip
+
+# our name -> its name in a Hugging Face config.json
+HF_KEYS = {
     "vocab_size": "vocab_size",
     "d_model": "hidden_size",
     "n_layers": "num_hidden_layers",
@@ -45,83 +75,110 @@ HF_SIZES = {
     "norm_eps": "rms_norm_eps",
     "d_head": "head_dim",
     "tie_embeddings": "tie_word_embeddings",
+    "attention_bias": "attention_bias",
 }
+# what older files leave out has a default in transformers
+HF_DEFAULTS = {
+    "num_key_value_heads": None,
+    "max_position_embeddings": 2048,
+    "rms_norm_eps": 1e-6,
+    "head_dim": None,
+    "tie_word_embeddings": False,
+    "attention_bias": False,
+}
+# this Llama has no other
+HF_REQUIRED: dict[str, tuple[object, ...]] = {
+    "model_type": ("llama",),
+    "hidden_act": ("silu",),
+    "mlp_bias": (False, None),
+    "attention_dropout": (0.0, None),
+    "quantization_config": (None,),
+    "is_encoder_decoder": (False,),
+    "chunk_size_feed_forward": (0,),
+    "rope_interleaved": (False,),
+    "sliding_window": (None,),
+    "auto_map": (None,),
+}
+# pretraining_tp once cut products in pieces; the rest names the converter
+HF_INERT = hf.INERT | hf.GENERATION | {
+    "pretraining_tp", "is_llama_config", "transformers.js_config",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class LlamaConfig:
     """The sizes of a Llama; ``d_head`` defaults to d_model / n_heads.
 
-    Raises ValueError where sizes are not positive or do not divide.
+    ``n_kv_heads`` defaults to n_heads. ``inert`` keeps what a Hugging Face
+    config says besides, such as the ids of special tokens.
+    Raises ValueError where sizes are not whole, positive, or do not divide.
     """
 
     vocab_size: int
     d_model: int
     n_layers: int
     n_heads: int
-    n_kv_heads: int
+    n_kv_heads: int | None = None
     d_ff: int
     max_seq_len: int
     norm_eps: float = 1e-5
     rope_theta: float = 10_000.0
+    rope_scaling: RopeScaling | None = None
     d_head: int | None = None
+    attention_bias: bool = False
     tie_embeddings: bool = False
+    inert: Mapping[str, Any] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def __post_init__(self) -> None:
-        if self.d_head is None:
-            divides = self.n_heads > 0 and self.d_model % self.n_heads == 0
-            want = f"a divisor of d_model = {self.d_model}, or give d_head"
-            _need(divides, "n_heads", self.n_heads, want)
-            object.__setattr__(self, "d_head", self.d_model // self.n_heads)
-        for name, value in vars(self).items():
-            if name != "tie_embeddings":
-                _need(value > 0, name, value, "more than 0")
-        want = f"a divisor of n_heads = {self.n_heads}"
-        divides = self.n_heads % self.n_kv_heads == 0
-        _need(divides, "n_kv_heads", self.n_kv_heads, want)
-        want = "an even width, as rotary embedding turns pairs"
-        _need(self.d_head % 2 == 0, "d_head", self.d_head, want)
+        _fill_in(self)
 
     @classmethod
-    def from_name(cls, name: str) -> "LlamaConfig":
-        """Return the configuration of a published model by its name."""
-        _need(name in PRESETS, "name", name, f"one of {[*PRESETS]}")
-        names = [field.name for field in fields(cls)]
-        return cls(**dict(zip(names, PRESETS[name], strict=False)))
+    def from_name(cls, name: str, **overrides: Any) -> "LlamaConfig":
+        """Return a published model's configuration, some sizes replaced.
 
-    @classmethod
-    def from_hf(cls, config: Mapping) -> "LlamaConfig":
-        """Translate the contents of a Hugging Face config.json.
-
-        Raises ValueError on settings this model does not have, rather than
-        compute something else without a word.
+        ``from_name("smollm2-135m", n_layers=2)``
         """
-        rope = config.get("rope_parameters") or config.get("rope_scaling")
-        rope = {"rope_theta": config.get("rope_theta"), **(rope or {})}
-        kind = rope.get("rope_type", rope.get("type", "default"))
-        wants = {
-            "model_type": (config.get("model_type", "llama"), "llama"),
-            "hidden_act": (config.get("hidden_act", "silu"), "silu"),
-            "rope_type": (kind, "default"),
-            "partial_rotary_factor": (rope.get("partial_rotary_factor", 1), 1),
-            "attention_bias": (bool(config.get("attention_bias")), False),
-            "mlp_bias": (bool(config.get("mlp_bias")), False),
-            "attention_dropout": (config.get("attention_dropout") or 0, 0),
-            "quantization_config": (config.get("quantization_config"), None),
+        return hf.preset(cls, PRESETS, name, overrides)
+
+    @classmethod
+    def from_hf(cls, config: object) -> "LlamaConfig":
+        """Translate a config.json (a dict), a config object or a model's.
+
+        Raises ValueError on every key that this model does not implement,
+        rather than compute something else without a word.
+        """
+        values, inert = hf.read_config(
+            config,
+            implemented={*HF_KEYS.values(), *hf.ROPE},
+            required=HF_REQUIRED,
+            inert=HF_INERT,
+        )
+        theta, scaling = hf.read_rope(values)
+        values = {**HF_DEFAULTS, **values}
+        for key in HF_KEYS.values():
+            need(key in values, key, "nothing", "a size")
+        sizes = {ours: values[theirs] for ours, theirs in HF_KEYS.items()}
+        return cls(
+            **sizes, rope_theta=theta, rope_scaling=scaling, inert=inert
+        )
+
+    def to_hf(self) -> dict[str, Any]:
+        """Return the contents of a config.json: what ``from_hf`` reads.
+
+        A model that names no token to begin or end with has none.
+        """
+        none = {f"{role}_token_id": None for role in ("bos", "eos", "pad")}
+        return {
+            **none,
+            **self.inert,
+            "model_type": "llama",
+            **{hf: getattr(self, our) for our, hf in HF_KEYS.items()},
+            "rope_parameters": hf.write_rope(
+                self.rope_theta, self.rope_scaling
+            ),
         }
-        for name, (got, want) in wants.items():
-            _need(got == want, name, got, f"{want}: this Llama has no other")
-        # what older files leave out has a default in transformers
-        config = {
-            "num_key_value_heads": config["num_attention_heads"],
-            "head_dim": None,
-            "max_position_embeddings": 2048,
-            "rms_norm_eps": 1e-6,
-            "tie_word_embeddings": False,
-            **config,
-        }
-        sizes = {ours: config[theirs] for ours, theirs in HF_SIZES.items()}
-        return cls(**sizes, rope_theta=float(rope["rope_theta"] or 1e4))
 
 
 class Llama(nn.Module):
@@ -144,155 +201,184 @@ class Llama(nn.Module):
         "": "",
     }
 
+    # the tensors of a checkpoint -> our parameters
+    HF_WEIGHTS: ClassVar[dict[str, str]] = {
+        "model.embed_tokens.weight": "tok_emb.weight",
+        "model.layers.{}.input_layernorm.weight":
+            "blocks.{}.attn_norm.weight",
+        "model.layers.{}.self_attn.q_proj.weight":
+            "blocks.{}.attn.q_proj.weight",
+        "model.layers.{}.self_attn.k_proj.weight":
+            "blocks.{}.attn.k_proj.weight",
+        "model.layers.{}.self_attn.v_proj.weight":
+            "blocks.{}.attn.v_proj.weight",
+        "model.layers.{}.self_attn.o_proj.weight":
+            "blocks.{}.attn.o_proj.weight",
+        "model.layers.{}.self_attn.q_proj.bias": "blocks.{}.attn.q_proj.bias",
+        "model.layers.{}.self_attn.k_proj.bias": "blocks.{}.attn.k_proj.bias",
+        "model.layers.{}.self_attn.v_proj.bias": "blocks.{}.attn.v_proj.bias",
+        "model.layers.{}.self_attn.o_proj.bias": "blocks.{}.attn.o_proj.bias",
+        "model.layers.{}.post_attention_layernorm.weight":
+            "blocks.{}.ffn_norm.weight",
+        "model.layers.{}.mlp.gate_proj.weight":
+            "blocks.{}.ffn.gate_proj.weight",
+        "model.layers.{}.mlp.up_proj.weight": "blocks.{}.ffn.up_proj.weight",
+        "model.layers.{}.mlp.down_proj.weight":
+            "blocks.{}.ffn.down_proj.weight",
+        "model.norm.weight": "norm.weight",
+        "lm_head.weight": "lm_head.weight",
+    }  # fmt: skip
+
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
         self.config = config
-        D = config.d_model
+        D, eps = config.d_model, config.norm_eps
+        # Hugging Face takes the mean square in float32, also of float64
+        as_hf = torch.float32
         self.tok_emb = nn.Embedding(config.vocab_size, D)
         self.blocks = nn.ModuleList(
             Block(
-                attn_norm=RMSNorm(D, config.norm_eps, precision=torch.float32),
+                attn_norm=RMSNorm(D, eps, precision=as_hf),
                 attn=MultiHeadAttention(
                     D,
                     config.n_heads,
                     n_kv_heads=config.n_kv_heads,
                     d_head=config.d_head,
+                    bias=config.attention_bias,
                     layer=layer,
                 ),
-                ffn_norm=RMSNorm(D, config.norm_eps, precision=torch.float32),
+                ffn_norm=RMSNorm(D, eps, precision=as_hf),
                 ffn=SwiGLU(D, config.d_ff),
             )
             for layer in range(config.n_layers)
         )
-        self.norm = RMSNorm(D, config.norm_eps, precision=torch.float32)
+        self.norm = RMSNorm(D, eps, precision=as_hf)
         self.lm_head = nn.Linear(D, config.vocab_size, bias=False)
         self.apply(_init)
-        if config.tie_embeddings:
-            self.lm_head.weight = self.tok_emb.weight
+        self._tie()
 
     def forward(
         self,
         ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
-        cache=None,
+        *,
+        positions: torch.Tensor | None = None,
+        mask: torch.Tensor | None = None,
+        cache: Cache | None = None,
+        logits_to_keep: int | None = None,
     ) -> torch.Tensor:
         """Return the logits of the T new tokens, (B, T) -> (B, T, V).
 
         ``attention_mask`` (B, S) has 1 for a token and 0 for padding, on
         either side, and covers the cached tokens too (S = cache.length + T).
+        ``positions`` (B, T) and ``mask``, bool (T, S) or (B, 1, T, S),
+        replace the counted positions and the causal mask: packed documents
+        need both. ``logits_to_keep`` n computes the last n rows only.
         A padding position gets finite numbers that mean nothing.
-        Raises ValueError on ids, masks and lengths that do not fit.
+        Raises ValueError on shapes that do not fit.
         """
-        past = 0 if cache is None else cache.length
-        _check(self.config, ids, attention_mask, past)
-        T, S = ids.shape[1], past + ids.shape[1]
-
-        mask = causal_mask(T, S, device=ids.device)
-        if attention_mask is None:
-            positions = torch.arange(past, S, device=ids.device)[None]
-        else:
-            mask = mask & padding_mask(attention_mask)
-            positions = token_positions(attention_mask)[:, past:]
         c = self.config
-        rope = rope_angles(positions, c.d_head, c.rope_theta)
+        begin(c, ids, attention_mask, positions, mask, cache, logits_to_keep)
+        mask, positions = mask_and_positions(
+            ids, attention_mask, positions, mask, cache
+        )
+        rope = rope_angles(positions, c.d_head, c.rope_theta, c.rope_scaling)
         x = self.tok_emb(ids)
         for block in self.blocks:
             x = block(x, mask=mask, rope=rope, cache=cache)
-        return self.lm_head(self.norm(x))
+        x = self.norm(x)
+        if logits_to_keep is not None:
+            x = x[:, -logits_to_keep:]
+        return self.lm_head(x)
+
+    @classmethod
+    def from_name(cls, name: str, **overrides: Any) -> "Llama":
+        """Return an untrained model of a published model's sizes."""
+        return cls(LlamaConfig.from_name(name, **overrides))
 
     @classmethod
     def from_hf(cls, hf_model: nn.Module) -> "Llama":
         """Copy a transformers ``LlamaForCausalLM``, dtype and device too."""
-        config = hf_model.config.to_dict()
-        return cls.from_weights(hf_model.state_dict(), config)
+        weighs = isinstance(hf_model, nn.Module)
+        want = "a model: a config has no weights"
+        need(weighs, "hf_model", f"a {type(hf_model).__name__}", want)
+        return cls.from_weights(hf_model.state_dict(), hf_model)
 
     @classmethod
-    def from_weights(cls, weights: Mapping, config: Mapping) -> "Llama":
+    def from_weights(
+        cls, weights: Mapping[str, torch.Tensor], config: object
+    ) -> "Llama":
         """Build from tensors by Hugging Face name and a config.json.
 
-        The tensors are copied. Raises ValueError on missing, unexpected or
-        misshapen ones.
+        ``config`` is all that ``LlamaConfig.from_hf`` takes, or one of ours.
+        The tensors are copied; where they have several dtypes, all take the
+        one that the config states, as in transformers.
+        Raises ValueError on missing, unexpected or misshapen tensors.
         """
-        llama_config = LlamaConfig.from_hf(config)
+        ours = isinstance(config, LlamaConfig)
+        config = config if ours else LlamaConfig.from_hf(config)
         with torch.device("meta"):  # no time spent on random weights
-            model = cls(llama_config)
-        copies = {_our_name(n): x.detach().clone() for n, x in weights.items()}
-        if llama_config.tie_embeddings and "tok_emb.weight" in copies:
-            tied = copies["tok_emb.weight"]
-            same = torch.equal(copies.get("lm_head.weight", tied), tied)
-            _need(same, "lm_head.weight", "another", "the tied embedding")
-            copies["lm_head.weight"] = tied
-        try:
-            model.load_state_dict(copies, assign=True)
-        except RuntimeError as error:
-            raise ValueError(f"weights: {error}") from error
-        if llama_config.tie_embeddings:
-            model.lm_head.weight = model.tok_emb.weight
+            model = cls(config)
+        tied = {"lm_head.weight": "tok_emb.weight"}
+        load(
+            model,
+            weights,
+            cls.HF_WEIGHTS,
+            tied=tied if config.tie_embeddings else None,
+            ignored=["model.layers.{}.self_attn.rotary_emb.inv_freq"],
+            dtype=checkpoint_dtype(weights, config.inert.get("dtype")),
+        )
+        model._tie()
         return model.requires_grad_(True).eval()
 
-    def to_hf(self):
+    def to_hf(self) -> "LlamaForCausalLM":
         """Return the same model as a transformers ``LlamaForCausalLM``."""
         # only here: the model itself runs without transformers
         from transformers import LlamaConfig as HFConfig
         from transformers import LlamaForCausalLM
 
-        theta = self.config.rope_theta
-        hf_config = HFConfig(
-            **{hf: getattr(self.config, our) for our, hf in HF_SIZES.items()},
-            rope_parameters={"rope_type": "default", "rope_theta": theta},
-        )
-        hf_model = LlamaForCausalLM(hf_config)
-        ours = self.state_dict()
+        hf_model = LlamaForCausalLM(HFConfig.from_dict(self.config.to_hf()))
         # assigned, so that dtypes are kept: a cast of the whole model would
         # also round the rotary frequencies, which stay in float32
-        hf_model.load_state_dict(
-            {n: ours[_our_name(n)].clone() for n in hf_model.state_dict()},
-            assign=True,
-        )
+        hf_model.load_state_dict(export(self, self.HF_WEIGHTS), assign=True)
         hf_model.tie_weights()
         return hf_model.to(self.tok_emb.weight.device).eval()
+
+    def _tie(self) -> None:
+        if self.config.tie_embeddings:
+            self.lm_head.weight = self.tok_emb.weight
 
 
 def _init(module: nn.Module) -> None:
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)
+        if getattr(module, "bias", None) is not None:
+            nn.init.zeros_(module.bias)
 
 
-def _our_name(hf_name: str) -> str:
-    """Rename a weight: HF_LAYERS, read from right to left."""
-    layer = "".join(re.findall(r"\.(\d+)\.", hf_name))
-    for ours, theirs in Llama.HF_LAYERS.items():
-        prefix = theirs.format(layer) + "."
-        if hf_name.startswith(prefix):
-            return f"{ours.format(layer)}.{hf_name.removeprefix(prefix)}"
-    return hf_name
-
-
-def _check(
-    config: LlamaConfig,
-    ids: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    past: int,
-) -> None:
-    whole = ids.ndim == 2 and ids.dtype in (torch.int64, torch.int32)
-    got = f"{tuple(ids.shape)} of {ids.dtype}"
-    _need(whole, "ids", got, "(B, T) of whole numbers")
-    B, T = ids.shape
-    room = config.max_seq_len - past
-    want = f"1 to {room}: max_seq_len less what is cached"
-    _need(0 < T <= room, "length of ids", T, want)
-    low, high = ids.aminmax() if B else (0, 0)
-    fits = low >= 0 and high < config.vocab_size
-    want = f"0 to {config.vocab_size - 1}"
-    _need(fits, "ids", f"{int(low)} to {int(high)}", want)
-    if attention_mask is not None:
-        shape, want = tuple(attention_mask.shape), (B, past + T)
-        _need(shape == want, "attention_mask", shape, f"(B, S) = {want}")
-        binary = bool(((attention_mask == 0) | (attention_mask == 1)).all())
-        want = "only 1 (token) and 0 (padding)"
-        _need(binary, "attention_mask", "other numbers", want)
-
-
-def _need(holds: bool, name: str, got: object, want: object) -> None:
-    if not holds:
-        raise ValueError(f"{name}: got {got}, want {want}")
+def _fill_in(config: LlamaConfig) -> None:
+    """Give the sizes left out their defaults, and check all of them."""
+    for name in ("vocab_size", "d_model", "n_layers", "n_heads", "d_ff"):
+        whole(name, getattr(config, name))
+    whole("max_seq_len", config.max_seq_len)
+    if config.n_kv_heads is None:
+        object.__setattr__(config, "n_kv_heads", config.n_heads)
+    if config.d_head is None:
+        divides = config.d_model % config.n_heads == 0
+        want = f"a divisor of d_model = {config.d_model}, or give d_head"
+        need(divides, "n_heads", config.n_heads, want)
+        object.__setattr__(config, "d_head", config.d_model // config.n_heads)
+    whole("n_kv_heads", config.n_kv_heads)
+    want = f"a divisor of n_heads = {config.n_heads}"
+    divides = config.n_heads % config.n_kv_heads == 0
+    need(divides, "n_kv_heads", config.n_kv_heads, want)
+    whole("d_head", config.d_head)
+    want = "an even width, as rotary embedding turns pairs"
+    need(config.d_head % 2 == 0, "d_head", config.d_head, want)
+    positive("norm_eps", config.norm_eps)
+    positive("rope_theta", config.rope_theta)
+    for name in ("attention_bias", "tie_embeddings"):
+        value = getattr(config, name)
+        need(isinstance(value, bool), name, repr(value), "True or False")
+    scaled = isinstance(config.rope_scaling, RopeScaling | None)
+    need(scaled, "rope_scaling", config.rope_scaling, "a RopeScaling")
