@@ -121,7 +121,8 @@ def _check_update(
     before = 0
     if layer < len(cache.layers):
         before = cache.layers[layer][0].shape[-2]
-        for name, old, new in zip("kv", cache.layers[layer], (k, v)):
+        old_k, old_v = cache.layers[layer]
+        for name, old, new in (("k", old_k, k), ("v", old_v, v)):
             if _no_tokens(old) != _no_tokens(new) or old.dtype != new.dtype:
                 raise ValueError(
                     f"{name}: got {tuple(new.shape)} {new.dtype}, want to "

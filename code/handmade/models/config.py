@@ -14,31 +14,42 @@ from handmade.checks import need
 
 Config = TypeVar("Config")
 
+
+def _keys(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # what any config may say that no model of ours has a use for
-INERT = frozenset(
-    "_name_or_path architectures dtype torch_dtype transformers_version "
-    "bos_token_id eos_token_id pad_token_id use_cache initializer_range "
-    "return_dict output_attentions output_hidden_states "
-    "id2label label2id num_labels problem_type "
-    "_attn_implementation attn_implementation _commit_hash".split()
+INERT = _keys(
+    """
+    _name_or_path architectures dtype torch_dtype transformers_version
+    bos_token_id eos_token_id pad_token_id use_cache initializer_range
+    return_dict output_attentions output_hidden_states id2label label2id
+    num_labels problem_type _attn_implementation attn_implementation
+    _commit_hash
+    """
 )
 # how to decode, which old files have here and new ones in another file
-GENERATION = frozenset(
-    "max_length min_length do_sample early_stopping num_beams temperature "
-    "top_k top_p typical_p repetition_penalty length_penalty "
-    "no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids "
-    "num_return_sequences output_scores return_dict_in_generate "
-    "forced_bos_token_id forced_eos_token_id remove_invalid_values "
-    "exponential_decay_length_penalty suppress_tokens begin_suppress_tokens "
-    "epsilon_cutoff eta_cutoff encoder_repetition_penalty "
-    "num_assistant_tokens num_assistant_tokens_schedule "
-    "assistant_confidence_threshold assistant_lookbehind target_lookbehind "
-    "num_beam_groups diversity_penalty".split()
+GENERATION = _keys(
+    """
+    max_length min_length do_sample early_stopping num_beams temperature
+    top_k top_p typical_p repetition_penalty length_penalty
+    no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids
+    num_return_sequences output_scores return_dict_in_generate
+    forced_bos_token_id forced_eos_token_id remove_invalid_values
+    exponential_decay_length_penalty suppress_tokens begin_suppress_tokens
+    epsilon_cutoff eta_cutoff encoder_repetition_penalty
+    num_assistant_tokens num_assistant_tokens_schedule
+    assistant_confidence_threshold assistant_lookbehind target_lookbehind
+    num_beam_groups diversity_penalty
+    """
 )
 
-ROPE = frozenset(
-    "rope_theta rope_scaling rope_parameters partial_rotary_factor "
-    "original_max_position_embeddings".split()
+ROPE = _keys(
+    """
+    rope_theta rope_scaling rope_parameters partial_rotary_factor
+    original_max_position_embeddings
+    """
 )
 # the numbers of each kind of rotary settings that we compute
 ROPE_KINDS: dict[str, dict[str, str]] = {
@@ -51,10 +62,12 @@ ROPE_KINDS: dict[str, dict[str, str]] = {
         "original_max_position_embeddings": "original_max_seq_len",
     },
 }
-ROPE_NUMBERS = frozenset(
-    "factor low_freq_factor high_freq_factor attention_factor beta_fast "
-    "beta_slow mscale mscale_all_dim truncate short_factor long_factor "
-    "original_max_position_embeddings".split()
+ROPE_NUMBERS = _keys(
+    """
+    factor low_freq_factor high_freq_factor attention_factor beta_fast
+    beta_slow mscale mscale_all_dim truncate short_factor long_factor
+    original_max_position_embeddings
+    """
 )
 
 

@@ -112,6 +112,4 @@ def _shaped(
     name: str, x: torch.Tensor, axes: str, want: tuple[int, ...]
 ) -> None:
     if tuple(x.shape) != want:
-        raise ValueError(
-            f"{name}: got {tuple(x.shape)}, want {axes} = {want}"
-        )
+        raise ValueError(f"{name}: got {tuple(x.shape)}, want {axes} = {want}")

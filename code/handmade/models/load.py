@@ -147,16 +147,18 @@ def load(
         for name in (one, other):
             if have and name not in found:
                 found[name] = found[have[0]]
-    faults += [f"missing: {_their_name(n, table)}" for n in ours.keys() - found]
+    faults += [
+        f"missing: {_their_name(n, table)}" for n in ours.keys() - found
+    ]
     dtypes = {x.dtype for x in found.values()} if dtype is None else {dtype}
     if len(dtypes) > 1 and not faults:
         faults.append(f"several dtypes: {sorted(map(str, dtypes))}")
     if faults:
         raise ValueError("weights: got " + "; ".join(sorted(faults)))
     copies = {
-        name: x.detach().to(*dtypes).clone(
-            memory_format=torch.contiguous_format
-        )
+        name: x.detach()
+        .to(*dtypes)
+        .clone(memory_format=torch.contiguous_format)
         for name, x in found.items()
     }
     model.load_state_dict(copies, assign=True)
