@@ -10,6 +10,8 @@ and on serving build; they keep the contract of `handmade.contracts.Cache`.
 
 import torch
 
+from handmade import checks
+
 
 class KVCache:
     """Keep the keys and values of every layer, (B, G, S, K) each.
@@ -72,10 +74,10 @@ class KVCache:
         Beam search calls it when a beam dies and another one splits.
         Raises ValueError where ``index`` is not a vector of whole numbers.
         """
-        if index.ndim != 1 or index.dtype not in (torch.int64, torch.int32):
+        checks.ids("index", index, axes=1)
+        if index.ndim != 1:
             raise ValueError(
-                f"index: got shape {tuple(index.shape)} and {index.dtype}, "
-                "want a vector of batch rows"
+                f"index: got shape {tuple(index.shape)}, want (N,), the rows"
             )
         self.layers = [
             (k.index_select(0, index), v.index_select(0, index))

@@ -10,7 +10,7 @@ more of a model than `handmade.contracts.Decoder`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -61,6 +61,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     "llama-3.1-8b": {
         **LLAMA_3, "max_seq_len": 131_072, "rope_scaling": LLAMA_3_1,
     },
+    "llama-3.2-1b": {
+        **LLAMA_3, "d_model": 2048, "n_layers": 16, "d_ff": 8192,
+        "d_head": 64, "max_seq_len": 131_072,
+        "rope_scaling": replace(LLAMA_3_1, factor=32.0),
+        "tie_embeddings": True,
+    },
 }  # fmt: skip
 
 # our name -> its name in a Hugging Face config.json
@@ -99,9 +105,10 @@ HF_REQUIRED: dict[str, tuple[object, ...]] = {
     "sliding_window": (None,),
     "auto_map": (None,),
 }
-# pretraining_tp once cut products in pieces; the rest names the converter
+# pretraining_tp once cut products in pieces; the rest is for other programs
 HF_INERT = hf.INERT | hf.GENERATION | {
-    "pretraining_tp", "is_llama_config", "transformers.js_config",
+    "pretraining_tp", "max_sequence_length", "is_llama_config",
+    "transformers.js_config",
 }  # fmt: skip
 
 
@@ -326,7 +333,7 @@ class Llama(nn.Module):
             cls.HF_WEIGHTS,
             tied=tied if config.tie_embeddings else None,
             ignored=["model.layers.{}.self_attn.rotary_emb.inv_freq"],
-            dtype=checkpoint_dtype(weights, config.inert.get("dtype")),
+            dtype=checkpoint_dtype(weights, config.inert),
         )
         model._tie()
         return model.requires_grad_(True).eval()

@@ -190,7 +190,7 @@ def export(model: nn.Module, table: Table) -> dict[str, Tensor]:
 
 
 def checkpoint_dtype(
-    weights: Mapping[str, Tensor], stated: object
+    weights: Mapping[str, Tensor], config: Mapping[str, object]
 ) -> torch.dtype | None:
     """Return the dtype that transformers loads a checkpoint in.
 
@@ -199,7 +199,8 @@ def checkpoint_dtype(
     """
     dtypes = [x.dtype for x in weights.values() if x.is_floating_point()]
     if len(set(dtypes)) < 2:
-        return dtypes[0] if dtypes else None
+        return None
+    stated = config.get("dtype") or config.get("torch_dtype")
     if isinstance(stated, str):
         stated = getattr(torch, stated.removeprefix("torch."), None)
     return stated if isinstance(stated, torch.dtype) else dtypes[0]
