@@ -97,7 +97,7 @@ def read_config(
     required: Mapping[str, tuple[object, ...]],
     inert: Collection[str],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Sort a config's keys; return those implemented, and the inert ones.
+    """Sort a config's keys; return those implemented, and all others.
 
     Raises ValueError on a key in none of the three lists, and on a required
     one with another value.
@@ -106,14 +106,15 @@ def read_config(
     for key, value in as_dict(config).items():
         if key in implemented:
             values[key] = value
-        elif key in required:
+            continue
+        if key in required:
             wants = required[key]
-            # by type too: 1 == True, and "mlp_bias": 1 is no way to say it
-            fits = any(value is w or value == w for w in wants)
-            need(fits, key, repr(value), " or ".join(map(repr, wants)))
+            need(
+                value in wants, key, repr(value), " or ".join(map(repr, wants))
+            )
         else:
             need(key in inert, key, repr(value), "a key this model implements")
-            kept[key] = value
+        kept[key] = value
     return values, kept
 
 
@@ -145,7 +146,8 @@ def read_rope(
             "angles depend on the longest text that the model was called "
             "with before, so one text has several answers"
         )
-    need(kind in ROPE_KINDS, "rope_type", kind, f"one of {[*ROPE_KINDS]}")
+    known = isinstance(kind, str) and kind in ROPE_KINDS
+    need(known, "rope_type", kind, f"one of {[*ROPE_KINDS]}")
     names = ROPE_KINDS[kind]
     if older not in (None, kind):  # drop the numbers of the one that lost
         lost = ROPE_NUMBERS - names.keys()
