@@ -88,9 +88,9 @@ def yes_or_no(name: str, x: object) -> None:
         raise ValueError(f"{name}: got dtype {x.dtype}, want int or bool")
 
 
-def width(name: str, x: torch.Tensor, want: int) -> None:
+def width(name: str, x: torch.Tensor, want: int, axes: int = 1) -> None:
     """Want a last axis of this width, in a tensor of floats."""
-    floats(name, x, axes=1)
+    floats(name, x, axes)
     if x.shape[-1] != want:
         raise ValueError(f"{name}: got width {x.shape[-1]}, want {want}")
 

@@ -26,7 +26,8 @@ def attention(
     scale: float | None = None,
     soft_cap: float | None = None,
     return_weights: Literal[False] = False,
-) -> torch.Tensor: ...
+) -> torch.Tensor:
+    """Return the mixed values alone."""
 
 
 @overload
@@ -39,7 +40,8 @@ def attention(
     scale: float | None = None,
     soft_cap: float | None = None,
     return_weights: Literal[True],
-) -> tuple[torch.Tensor, torch.Tensor]: ...
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the mixed values and the weights."""
 
 
 def attention(

@@ -176,10 +176,9 @@ def _check_call(
     rope: Rope | None,
     cache: KeyValueCache | None,
 ) -> None:
-    checks.width("x", x, attn.d_model)
-    checks.numbers("x", x, axes=2)
+    checks.width("x", x, attn.d_model, axes=2)
     if context is not None:
-        checks.width("context", context, attn.d_model)
+        checks.width("context", context, attn.d_model, axes=2)
         if rope is not None or cache is not None:
             raise ValueError(
                 "context: got one together with rope or cache, want it "

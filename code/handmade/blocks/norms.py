@@ -33,7 +33,7 @@ class LayerNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         checks.width("x", x, len(self.weight))
-        wide = x.to(at_least_float32(x.dtype))
+        wide = x.to(_at_least_float32(x.dtype))
         centred = wide - wide.mean(-1, keepdim=True)
         variance = centred.pow(2).mean(-1, keepdim=True)
         normed = centred * torch.rsqrt(variance + self.eps)
@@ -70,7 +70,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         checks.width("x", x, len(self.weight))
-        wide = x.to(self.precision or at_least_float32(x.dtype))
+        wide = x.to(self.precision or _at_least_float32(x.dtype))
         mean_square = wide.pow(2).mean(-1, keepdim=True)
         normed = wide * torch.rsqrt(mean_square + self.eps)
         return self.weight * normed.to(x.dtype)
@@ -110,7 +110,7 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         checks.width("x", x, len(self.weight))
-        wide = x.to(at_least_float32(x.dtype))
+        wide = x.to(_at_least_float32(x.dtype))
         mean, variance = self.running_mean, self.running_var
         if self.training:
             rows = wide.reshape(-1, x.shape[-1])
@@ -131,7 +131,7 @@ class BatchNorm(nn.Module):
         return f"{size}, eps={self.eps}, momentum={self.momentum}"
 
 
-def at_least_float32(dtype: torch.dtype) -> torch.dtype:
+def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
     """Widen half precision, leave float32 and float64 as they are."""
     return torch.promote_types(dtype, torch.float32)
 

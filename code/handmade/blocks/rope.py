@@ -92,6 +92,7 @@ def rope_angles(
 
 def rotate_half(x: torch.Tensor) -> torch.Tensor:
     """Turn every pair by a quarter: (a, b) -> (-b, a), (..., K) -> same."""
+    _check_pairs(x)
     a, b = x.chunk(2, dim=-1)
     return torch.cat((-b, a), dim=-1)
 
@@ -156,6 +157,12 @@ def _check_angles(positions: torch.Tensor, d_head: int, theta: float) -> None:
     checks.whole("d_head", d_head, at_least=2)
     checks.need(d_head % 2 == 0, "d_head", d_head, "an even width")
     checks.positive("theta", theta)
+
+
+def _check_pairs(x: torch.Tensor) -> None:
+    checks.numbers("x", x, axes=1)
+    if x.shape[-1] % 2:
+        raise ValueError(f"x: got width {x.shape[-1]}, want an even width")
 
 
 def _check_rope(x: torch.Tensor, rope: Rope) -> None:
