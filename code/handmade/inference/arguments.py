@@ -11,7 +11,7 @@ that was not filled, nan.
 import math
 from collections.abc import Iterable
 from numbers import Integral
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -256,11 +256,11 @@ def grow_mask(mask: Tensor, length: int) -> Tensor:
 def _each_id(name: str, given: Ids, vocab_size: int | None) -> list[int]:
     """Read one id or several: int, NumPy integer, tensor, or a list."""
     tolist = getattr(given, "tolist", None)
-    plain = given if tolist is None else tolist()
+    plain: Any = given if tolist is None else tolist()
     if plain is None:
         return []
     several = isinstance(plain, Iterable) and not isinstance(plain, str)
-    found = list(plain) if several else [plain]
+    found: list[Any] = list(plain) if several else [plain]
     for value in found:
         check_int(name, value, 0)
         if vocab_size is not None and value >= vocab_size:

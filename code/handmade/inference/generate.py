@@ -11,6 +11,8 @@ is refused: a row that ends in padding has no last token to continue.
 Shapes: B batch, T prompt tokens, S tokens so far, V vocabulary.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -62,7 +64,7 @@ def generate(
     0), on a text that would outgrow the model, and on logits without a
     finite largest number.
     """
-    options = {"top_k": top_k, "top_p": top_p, "min_p": min_p}
+    options: Any = {"top_k": top_k, "top_p": top_p, "min_p": min_p}
     check_options(temperature, repetition_penalty, **options)
     ids, mask, eos, fill, cache = check_prompt(
         model, ids, max_new_tokens, attention_mask,

@@ -231,5 +231,6 @@ def check_penalty(penalty: float, name: str = "penalty") -> None:
 
 def is_number(x: object) -> bool:
     """Tell a finite int or float from all else, bool included."""
-    number = isinstance(x, int | float) and not isinstance(x, bool)
-    return number and math.isfinite(x)
+    if isinstance(x, bool) or not isinstance(x, int | float):
+        return False
+    return math.isfinite(x)

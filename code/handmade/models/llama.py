@@ -125,13 +125,13 @@ class LlamaConfig:
     d_model: int
     n_layers: int
     n_heads: int
-    n_kv_heads: int | None = None
+    n_kv_heads: int = None  # type: ignore[assignment]
     d_ff: int
     max_seq_len: int
     norm_eps: float = 1e-5
     rope_theta: float = 10_000.0
     rope_scaling: RopeScaling | None = None
-    d_head: int | None = None
+    d_head: int = None  # type: ignore[assignment]
     attention_bias: bool = False
     tie_embeddings: bool = False
     inert: Mapping[str, Any] = field(
@@ -296,7 +296,8 @@ class Llama(nn.Module):
         x = self.norm(x)
         if logits_to_keep is not None:
             x = x[:, -logits_to_keep:]
-        return self.lm_head(x)
+        logits: torch.Tensor = self.lm_head(x)
+        return logits
 
     @classmethod
     def from_name(cls, name: str, **overrides: Any) -> "Llama":
@@ -322,8 +323,8 @@ class Llama(nn.Module):
         one that the config states, as in transformers.
         Raises ValueError on missing, unexpected or misshapen tensors.
         """
-        ours = isinstance(config, LlamaConfig)
-        config = config if ours else LlamaConfig.from_hf(config)
+        if not isinstance(config, LlamaConfig):
+            config = LlamaConfig.from_hf(config)
         with torch.device("meta"):  # no time spent on random weights
             model = cls(config)
         tied = {"lm_head.weight": "tok_emb.weight"}
@@ -349,7 +350,9 @@ class Llama(nn.Module):
         # also round the rotary frequencies, which stay in float32
         hf_model.load_state_dict(export(self, self.HF_WEIGHTS), assign=True)
         hf_model.tie_weights()
-        return hf_model.to(self.tok_emb.weight.device).eval()
+        hf_model.to(self.tok_emb.weight.device)  # type: ignore[arg-type]
+        hf_model.eval()  # type: ignore[no-untyped-call]
+        return hf_model
 
     def _tie(self) -> None:
         if self.config.tie_embeddings:
@@ -359,8 +362,8 @@ class Llama(nn.Module):
 def _init(module: nn.Module) -> None:
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)
-        if getattr(module, "bias", None) is not None:
-            nn.init.zeros_(module.bias)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)
 
 
 def _fill_in(config: LlamaConfig) -> None:

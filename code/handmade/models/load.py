@@ -67,7 +67,7 @@ class Split(Same):
         self.patterns = patterns
 
     def cut(self, theirs: Tensor, shapes: list[Shape]) -> list[Tensor]:
-        return list(theirs.split([shape[0] for shape in shapes]))
+        return list(torch.split(theirs, [shape[0] for shape in shapes]))
 
     def join(self, ours: list[Tensor]) -> Tensor:
         return torch.cat(ours)
@@ -150,14 +150,14 @@ def load(
     faults += [
         f"missing: {_their_name(n, table)}" for n in ours.keys() - found
     ]
-    dtypes = {x.dtype for x in found.values()} if dtype is None else {dtype}
-    if len(dtypes) > 1 and not faults:
+    dtypes = {x.dtype for x in found.values()}
+    if dtype is None and len(dtypes) > 1 and not faults:
         faults.append(f"several dtypes: {sorted(map(str, dtypes))}")
     if faults:
         raise ValueError("weights: got " + "; ".join(sorted(faults)))
     copies = {
         name: x.detach()
-        .to(*dtypes)
+        .to(dtype or x.dtype)
         .clone(memory_format=torch.contiguous_format)
         for name, x in found.items()
     }
