@@ -14,7 +14,7 @@ from config_helpers import LLAMA_2_7B, LLAMA_3_1_8B, SMOLLM2_135M, TINYLLAMA
 from handmade.blocks.rope import RopeScaling
 from handmade.inference.cache import KVCache
 from handmade.models import config as hf
-from handmade.models import llama
+from handmade.models import llama_config as lists
 from handmade.models.llama import Llama, LlamaConfig
 from handmade.parity import parity
 from handmade.weights import random_reference
@@ -57,9 +57,9 @@ def held_to_theirs(config: dict) -> Llama:
 # --- every key is accounted for -------------------------------------------
 
 LISTS = (
-    {*llama.HF_KEYS.values(), *hf.ROPE},
-    llama.HF_REQUIRED.keys(),
-    llama.HF_INERT,
+    {*lists.HF_KEYS.values(), *hf.ROPE},
+    lists.HF_REQUIRED.keys(),
+    lists.HF_INERT,
 )
 
 
@@ -127,11 +127,11 @@ OTHER_VALUES = {
 
 
 def test_inert_keys_change_nothing_in_either_library():
-    assert OTHER_VALUES.keys() | hf.GENERATION == llama.HF_INERT
+    assert OTHER_VALUES.keys() | hf.GENERATION == lists.HF_INERT
     plain, ids = reference(SIZES), some_ids()
     want = plain(ids).logits
     ours = LlamaConfig.from_hf(SIZES)
-    for key in llama.HF_INERT:
+    for key in lists.HF_INERT:
         config = {**SIZES, key: OTHER_VALUES.get(key, 3)}
         assert LlamaConfig.from_hf(config) == ours, key
         assert LlamaConfig.from_hf(config).inert[key] == config[key]

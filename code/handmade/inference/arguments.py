@@ -1,14 +1,12 @@
-"""What the decoding loops check once, before the first step, and after each.
+"""What the decoding loops check once, before the first step.
 
-B batch · T prompt tokens · V vocabulary
+B batch · T prompt tokens
 
 Everything that only numbers can tell stands here, so that a model's forward
 pass need not look: ids out of range, masks with holes, a prompt that leaves
-no room. And a loop does not trust its model: logits of a wrong shape, a cache
-that was not filled, nan.
+no room.
 """
 
-import math
 from collections.abc import Iterable
 from numbers import Integral
 from typing import Any, NamedTuple
@@ -150,50 +148,6 @@ def check_candidates(n: int, num_beams: int, vocab_size: int) -> None:
             f"want fewer: a vocabulary of {vocab_size} gives "
             f"{num_beams * vocab_size}"
         )
-
-
-def check_output(
-    logits: Tensor, ids: Tensor, cache: Cache | None, before: int
-) -> None:
-    """Raise ValueError unless a pass gave (B, 1, V) and filled its cache."""
-    if not isinstance(logits, Tensor):
-        raise ValueError(
-            f"model: got a {type(logits).__name__} from it, want logits, a "
-            "tensor (B, 1, V)"
-        )
-    want = (ids.shape[0], 1)
-    if logits.ndim != 3 or logits.shape[:2] != want or not logits.shape[2]:
-        raise ValueError(
-            f"model: got logits {tuple(logits.shape)} from it, want "
-            f"(B, logits_to_keep, V) = ({want[0]}, 1, V)"
-        )
-    if not logits.is_floating_point():
-        raise ValueError(f"model: got {logits.dtype} logits, want floats")
-    if cache is not None and cache.length - before != ids.shape[1]:
-        raise ValueError(
-            f"cache: got {cache.length - before} new tokens in it, want the "
-            f"{ids.shape[1]} of this pass: the model does not use its cache "
-            "(use_cache=False does without)"
-        )
-
-
-def check_finite(logits: Tensor, step: int) -> None:
-    """Raise ValueError on a row (B, V) from which no token can be chosen.
-
-    One that holds nan or +inf, or nothing but -inf: the largest number of
-    such a row is none, and greedy search would take token 0 for ever.
-    """
-    largest = logits.amax(-1)
-    if bool(largest.isfinite().all()):
-        return
-    row = int((~largest.isfinite()).nonzero()[0])
-    value = float(largest[row])
-    got = "nan" if math.isnan(value) else "inf"
-    got = "nothing but -inf" if value == -math.inf else got
-    raise ValueError(
-        f"logits: got {got} in row {row} at step {step}, want a row whose "
-        "largest number is finite"
-    )
 
 
 def check_int(name: str, value: object, at_least: int) -> None:

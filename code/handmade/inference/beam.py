@@ -24,11 +24,11 @@ from handmade.inference.arguments import (
     Ids,
     check_beams,
     check_candidates,
-    check_finite,
     check_prompt,
     grow_mask,
 )
 from handmade.inference.generate import decode_one_token, prefill
+from handmade.inference.outputs import check_finite
 
 NEVER = -1e9
 

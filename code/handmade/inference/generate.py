@@ -20,12 +20,11 @@ from handmade.contracts import Cache, Decoder
 from handmade.inference import sampling
 from handmade.inference.arguments import (
     Ids,
-    check_finite,
     check_options,
-    check_output,
     check_prompt,
     grow_mask,
 )
+from handmade.inference.outputs import check_finite, check_output
 
 
 @torch.inference_mode()
