@@ -23,7 +23,7 @@ V, T = 61, 14
 def model() -> Llama:
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=V, d_model=24, n_layers=3, n_heads=6, n_kv_heads=2,
+        vocab_size=V, d_model=24, n_layers=2, n_heads=6, n_kv_heads=2,
         d_ff=40, max_seq_len=64, d_head=10, attention_bias=True,
     )  # fmt: skip
     return Llama(config).double().eval().requires_grad_(False)
@@ -72,7 +72,7 @@ def test_a_growing_cache_compiles_a_bounded_number_of_graphs(
 ):
     # one for the prompt, one for the first step, one for every later length;
     # PyTorch may add one where a length happens to equal another size
-    length = 40
+    length = 20
     ids, cache = some_ids(length=length), KVCache()
     mask = left(length) if padded else None
     got, at = [], 0
@@ -87,8 +87,8 @@ def test_a_growing_cache_compiles_a_bounded_number_of_graphs(
 
 def test_generate_runs_what_is_compiled(model, compiled):
     ids, mask = some_ids(), left(T)
-    want = generate(model, ids, attention_mask=mask, max_new_tokens=6)
-    got = generate(compiled, ids, attention_mask=mask, max_new_tokens=6)
+    want = generate(model, ids, attention_mask=mask, max_new_tokens=3)
+    got = generate(compiled, ids, attention_mask=mask, max_new_tokens=3)
     assert torch.equal(got, want)
     # it still states the limits and the device of the module inside
     with pytest.raises(ValueError, match="max_seq_len = 64"):

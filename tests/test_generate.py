@@ -634,6 +634,7 @@ BAD_SAMPLING = [
     ({"temperature": 1.0, "top_p": 1.5}, "top_p: got 1.5"),
     ({"temperature": 1.0, "min_p": -0.5}, "min_p: got -0.5"),
     ({"repetition_penalty": 0.0}, "repetition_penalty: got 0.0"),
+    ({"generator": 3}, "generator: got a int, want a torch.Generator"),
     ({"top_k": 5}, "top_k: got 5, .* no effect on greedy"),
     ({"top_p": 0.5}, "top_p: got 0.5, .* no effect on greedy"),
     ({"min_p": 0.5}, "min_p: got 0.5, .* no effect on greedy"),
@@ -679,6 +680,14 @@ def test_beam_search_says_what_is_wrong(wrong, message):
     options = {"ids": IDS, "max_new_tokens": 3, "num_beams": 2} | wrong
     with pytest.raises(ValueError, match=message):
         beam_search(Never(), **options)
+
+
+@pytest.mark.parametrize("model", [None, "smollm2", 3])
+def test_what_is_no_model(model):
+    with pytest.raises(ValueError, match="model: got "):
+        generate(model, IDS, max_new_tokens=2)
+    with pytest.raises(ValueError, match="model: got "):
+        beam_search(model, IDS, num_beams=2, max_new_tokens=2)
 
 
 def test_a_small_vocabulary_is_also_found_at_the_first_logits():

@@ -160,8 +160,14 @@ def test_layers_out_of_order():
     cache, k = KVCache(), torch.zeros(1, 2, 3, 4)
     with pytest.raises(ValueError, match="layer: got 1, want 0: layers enter"):
         cache.update(1, k, k)
-    with pytest.raises(ValueError, match="layer: got -1, want 0"):
-        cache.update(-1, k, k)
+    for wrong in (-1, None, True, 0.0):
+        with pytest.raises(ValueError, match=f"layer: got {wrong}"):
+            cache.update(wrong, k, k)
+    for wrong in (None, [1.0], k[0], k.long()):
+        with pytest.raises(ValueError, match="k: got"):
+            cache.update(0, wrong, k)
+        with pytest.raises(ValueError, match="v: got"):
+            cache.update(0, k, wrong)
 
 
 class CutShortError(Exception):

@@ -540,6 +540,26 @@ def test_norms_in_float32_load_as_in_transformers(tmp_path):
     assert ours(ids).dtype == loaded(ids).logits.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (None, "weights: got a NoneType, want a dict of tensors"),
+        ([1], "weights: got a list"),
+        ({"norm": [1.0]}, "weights: got a list as 'norm', want a tensor"),
+        ({}, r"weights: got missing: lm_head.weight \(our lm_head.weight\)"),
+    ],
+)
+def test_what_are_no_weights(weights, message):
+    with pytest.raises(ValueError, match=message):
+        Llama.from_weights(weights, hf_model().config)
+
+
+@pytest.mark.parametrize("config", [None, {}, "smollm2-135m"])
+def test_a_model_wants_a_config_of_ours(config):
+    with pytest.raises(ValueError, match=r"config: got .*want a LlamaConfig"):
+        Llama(config)
+
+
 @pytest.mark.parametrize("source", [None, "a name", {}, 3, torch.zeros(1)])
 def test_only_a_model_has_weights(source):
     with pytest.raises(ValueError, match=r"hf_model: got a .*, want a model"):

@@ -245,6 +245,13 @@ BAD = [
         ),
         r"attention_mask: got shape \(2, 4\)",
     ),
+    (
+        lambda: sampling.repetition_penalty(
+            Z, IDS, 2.0, attention_mask=[[1, 1, 1]]
+        ),
+        "attention_mask: got shape list",
+    ),
+    (lambda: sampling.sample(Z, generator=3), "generator: got a int"),
     (lambda: sampling.sample(Z[0]), r"want \(B, V\)"),
     (lambda: sampling.sample(Z - float("inf")), "finite maximum"),
     (lambda: sampling.sample(Z * float("nan")), "finite maximum"),

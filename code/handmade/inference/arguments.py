@@ -17,6 +17,7 @@ from torch import Tensor
 from handmade.contracts import Cache, Decoder, device_of, limit
 from handmade.inference.cache import KVCache
 from handmade.inference.sampling import (
+    check_generator,
     check_ids,
     check_penalty,
     check_probability,
@@ -56,6 +57,11 @@ def check_prompt(
     so that the model can take its unmasked path, except beside a cache of
     the caller's, which may have been filled with one.
     """
+    if not callable(model):
+        raise ValueError(
+            f"model: got {model!r}, want what handmade.contracts.Decoder "
+            "describes"
+        )
     check_ids(ids)
     if 0 in ids.shape:
         raise ValueError(
@@ -79,7 +85,7 @@ def check_prompt(
     return Prompt(
         ids,
         mask,
-        torch.tensor(eos, device=ids.device) if eos else None,
+        torch.tensor(eos).to(ids.device) if eos else None,
         (pads or eos or [0])[0],
         KVCache() if cache is None and use_cache else cache,
     )
@@ -88,12 +94,14 @@ def check_prompt(
 def check_options(
     temperature: float,
     repetition_penalty: float | None,
+    generator: torch.Generator | None = None,
     *,
     top_k: int | None,
     top_p: float | None,
     min_p: float | None,
 ) -> None:
     """Raise ValueError on a sampling option out of range or without effect."""
+    check_generator(generator)
     given = {"top_k": top_k, "top_p": top_p, "min_p": min_p}
     if is_number(temperature) and temperature == 0:
         for name, value in given.items():

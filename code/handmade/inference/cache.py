@@ -110,6 +110,9 @@ def _check_begin(cache: KVCache, rows: int, masked: bool) -> None:
 def _check_update(
     cache: KVCache, layer: int, k: torch.Tensor, v: torch.Tensor
 ) -> None:
+    checks.floats("k", k, axes=4)
+    checks.floats("v", v, axes=4)
+    checks.whole("layer", layer, at_least=0)
     seen, expected = cache.length, cache.filled
     if not cache.announced and expected == len(cache.layers) and layer == 0:
         expected = 0  # without ``begin``, layer 0 begins the next pass

@@ -64,7 +64,7 @@ def generate(
     finite largest number.
     """
     options: Any = {"top_k": top_k, "top_p": top_p, "min_p": min_p}
-    check_options(temperature, repetition_penalty, **options)
+    check_options(temperature, repetition_penalty, generator, **options)
     ids, mask, eos, fill, cache = check_prompt(
         model, ids, max_new_tokens, attention_mask,
         eos_id, pad_id, cache, use_cache,

@@ -136,6 +136,7 @@ def sample(
     maximum (nan, +inf, or everything cut).
     """
     check_logits(logits)
+    check_generator(generator)
     _check_drawable(logits)
     probs = logits.softmax(-1)
     if generator is not None and generator.device.type != probs.device.type:
@@ -172,11 +173,13 @@ def _check_seen(
             f"ids: got {int(ids.amin())} to {int(ids.amax())}, want them in "
             f"[0, {V}), the logits' vocabulary"
         )
-    if attention_mask is not None and attention_mask.shape != ids.shape:
-        raise ValueError(
-            f"attention_mask: got shape {tuple(attention_mask.shape)}, want "
-            f"that of ids, {tuple(ids.shape)}"
-        )
+    if attention_mask is not None:
+        got = getattr(attention_mask, "shape", type(attention_mask).__name__)
+        if got != ids.shape:
+            raise ValueError(
+                f"attention_mask: got shape {got}, want that of ids, "
+                f"{tuple(ids.shape)}"
+            )
 
 
 def check_logits(logits: Tensor) -> None:
@@ -200,6 +203,15 @@ def check_ids(ids: Tensor) -> None:
         raise ValueError(f"ids: got {got}, want a tensor of whole numbers")
     if ids.dim() != 2:
         raise ValueError(f"ids: got shape {tuple(ids.shape)}, want (B, T)")
+
+
+def check_generator(generator: torch.Generator | None) -> None:
+    """Raise ValueError unless it is one of torch's, or None."""
+    if not isinstance(generator, torch.Generator | None):
+        raise ValueError(
+            f"generator: got a {type(generator).__name__}, want a "
+            "torch.Generator or None"
+        )
 
 
 def check_temperature(t: float, name: str = "t") -> None:

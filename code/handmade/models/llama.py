@@ -79,6 +79,8 @@ class Llama(nn.Module):
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
+        ours = isinstance(config, LlamaConfig)
+        need(ours, "config", type(config).__name__, "a LlamaConfig")
         self.config = config
         D, eps = config.d_model, config.norm_eps
         # Hugging Face takes the mean square in float32, also of float64

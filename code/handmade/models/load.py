@@ -138,6 +138,7 @@ def load(
     Raises ValueError that names every tensor which is missing, unexpected or
     misshapen; then nothing was loaded.
     """
+    check_weights(weights)
     ours = dict(model.state_dict())
     found, faults = _take(ours, weights, table, tuple(ignored))
     for one, other in (tied or {}).items():
@@ -197,6 +198,7 @@ def checkpoint_dtype(
     Where the tensors differ, as where norms are kept in float32, it is the
     one the config states, else that of the first floating tensor.
     """
+    check_weights(weights)
     dtypes = [x.dtype for x in weights.values() if x.is_floating_point()]
     if len(set(dtypes)) < 2:
         return None
@@ -204,6 +206,19 @@ def checkpoint_dtype(
     if isinstance(stated, str):
         stated = getattr(torch, stated.removeprefix("torch."), None)
     return stated if isinstance(stated, torch.dtype) else dtypes[0]
+
+
+def check_weights(weights: Mapping[str, Tensor]) -> None:
+    """Raise ValueError unless it maps names to tensors."""
+    if not isinstance(weights, Mapping):
+        got = type(weights).__name__
+        raise ValueError(f"weights: got a {got}, want a dict of tensors")
+    for name, x in weights.items():
+        if not isinstance(x, Tensor):
+            got = type(x).__name__
+            raise ValueError(
+                f"weights: got a {got} as {name!r}, want a tensor"
+            )
 
 
 def as_rule(entry: "str | Rule") -> Rule:
