@@ -130,6 +130,19 @@ def test_repetition_penalty_twice_seen_counts_once():
     assert ours.tolist() == [[1.0, -4.0, 0.0]]
 
 
+@pytest.mark.parametrize("narrow", [torch.uint8, torch.int8, torch.int16])
+def test_narrow_ids_count_as_they_are(narrow):
+    # V = 300 does not fit a byte: where padding lands must not wrap to 44
+    logits = draw("smooth", (1, 300), torch.float64)
+    ids, mask = torch.tensor([[0, 7]]), torch.tensor([[0, 1]])
+    want = sampling.repetition_penalty(logits, ids, 2.0, attention_mask=mask)
+    got = sampling.repetition_penalty(
+        logits, ids.to(narrow), 2.0, attention_mask=mask
+    )
+    same(got, want)
+    assert (want != logits).nonzero().tolist() == [[0, 7]]
+
+
 def test_no_id_seen_changes_nothing():
     logits = draw("smooth", (2, 5), torch.float32)
     empty = torch.zeros(2, 0, dtype=torch.int64)
@@ -200,38 +213,46 @@ def test_sample_draws_the_softmax():
 Z = torch.zeros(2, 5)
 IDS = torch.zeros(2, 3, dtype=torch.int64)
 BAD = [
-    (lambda: sampling.temperature(Z, 0), "t must be .* greedy"),
-    (lambda: sampling.temperature(Z, -1.0), "got -1.0"),
-    (lambda: sampling.temperature(Z, float("nan")), "got nan"),
-    (lambda: sampling.temperature(Z, float("inf")), "got inf"),
-    (lambda: sampling.temperature(Z, True), "got True"),
-    (lambda: sampling.temperature(Z, "1"), "got '1'"),
-    (lambda: sampling.temperature([[0.0]], 1.0), "logits .* got list"),
-    (lambda: sampling.temperature(IDS, 1.0), "logits .* got torch.int64"),
-    (lambda: sampling.top_k(Z, 0), "k must be an int >= 1, got 0"),
-    (lambda: sampling.top_k(Z, 2.0), "got 2.0"),
-    (lambda: sampling.top_k(Z, True), "got True"),
+    (lambda: sampling.temperature(Z, 0), "t: got 0, want .* greedy"),
+    (lambda: sampling.temperature(Z, -1.0), "t: got -1.0"),
+    (lambda: sampling.temperature(Z, float("nan")), "t: got nan"),
+    (lambda: sampling.temperature(Z, float("inf")), "t: got inf"),
+    (lambda: sampling.temperature(Z, True), "t: got True"),
+    (lambda: sampling.temperature(Z, "1"), "t: got '1'"),
+    (lambda: sampling.temperature([[0.0]], 1.0), "logits: got list"),
+    (lambda: sampling.temperature(IDS, 1.0), "logits: got torch.int64"),
+    (lambda: sampling.top_k(Z, 0), "k: got 0, want an int >= 1"),
+    (lambda: sampling.top_k(Z, 2.0), "k: got 2.0"),
+    (lambda: sampling.top_k(Z, True), "k: got True"),
     (lambda: sampling.top_k(torch.zeros(2, 0), 1), "V > 0"),
     (lambda: sampling.top_k(torch.tensor(1.0), 1), "V > 0"),
-    (lambda: sampling.top_p(Z, 1.1), r"p must be a number in \[0, 1\]"),
-    (lambda: sampling.top_p(Z, -0.1), "got -0.1"),
-    (lambda: sampling.top_p(Z, None), "got None"),
-    (lambda: sampling.min_p(Z, 90), "got 90"),
-    (lambda: sampling.min_p(Z, float("nan")), "got nan"),
-    (lambda: sampling.repetition_penalty(Z, IDS, 0), "penalty must be"),
-    (lambda: sampling.repetition_penalty(Z, IDS[0], 2.0), r"\(B, T\)"),
-    (lambda: sampling.repetition_penalty(Z, IDS[:1], 2.0), "2 rows"),
+    (lambda: sampling.top_p(Z, 1.1), r"p: got 1.1, want a number in \[0, 1\]"),
+    (lambda: sampling.top_p(Z, -0.1), "p: got -0.1"),
+    (lambda: sampling.top_p(Z, None), "p: got None"),
+    (lambda: sampling.min_p(Z, 90), "p: got 90"),
+    (lambda: sampling.min_p(Z, float("nan")), "p: got nan"),
+    (lambda: sampling.repetition_penalty(Z, IDS, 0), "penalty: got 0"),
+    (lambda: sampling.repetition_penalty(Z, IDS[0], 2.0), r"want \(B, T\)"),
+    (lambda: sampling.repetition_penalty(Z, IDS[:1], 2.0), "ids: got 1 rows"),
     (lambda: sampling.repetition_penalty(Z, IDS + 5, 2.0), r"\[0, 5\)"),
-    (lambda: sampling.repetition_penalty(Z, IDS - 1, 2.0), r"\[0, 5\)"),
-    (lambda: sampling.repetition_penalty(Z, Z, 2.0), "ids must be an int"),
-    (lambda: sampling.repetition_penalty(Z[0], IDS, 2.0), r"\(B, V\)"),
+    (lambda: sampling.repetition_penalty(Z, IDS - 1, 2.0), "got -1 to -1"),
+    (lambda: sampling.repetition_penalty(Z, Z, 2.0), "ids: got torch.float32"),
+    (lambda: sampling.repetition_penalty(Z, IDS > 0, 2.0), "got torch.bool"),
+    (lambda: sampling.repetition_penalty(Z[0], IDS, 2.0), r"want \(B, V\)"),
     (
         lambda: sampling.repetition_penalty(
             Z, IDS, 2.0, attention_mask=torch.ones(2, 4)
         ),
-        "attention_mask must have the shape of ids",
+        r"attention_mask: got shape \(2, 4\)",
     ),
-    (lambda: sampling.sample(Z[0]), r"\(B, V\)"),
+    (
+        lambda: sampling.repetition_penalty(
+            Z, IDS, 2.0, attention_mask=[[1, 1, 1]]
+        ),
+        "attention_mask: got shape list",
+    ),
+    (lambda: sampling.sample(Z, generator=3), "generator: got a int"),
+    (lambda: sampling.sample(Z[0]), r"want \(B, V\)"),
     (lambda: sampling.sample(Z - float("inf")), "finite maximum"),
     (lambda: sampling.sample(Z * float("nan")), "finite maximum"),
 ]
