@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from bookbinder import fingerprint, imports, probe, sync, twin, why
+from bookbinder.__main__ import main
 from bookbinder.book import Book, find_book
 from test_sync import FIRST, SECOND, cell, cli, make_book
 
@@ -225,6 +226,13 @@ def test_why_says_what_a_page_depends_on(package):
     assert any(re.search(r"torch  [\d.]+ -> [\d.]+$", line) for line in said)
     bare = why.explain(BOOK, BOOK.page("back/references"))
     assert bare == "book/back/references: no code cell, nothing to execute"
+
+
+def test_the_command_tells_it(capsys):
+    assert main(["why", "start/pytorch"]) == 0
+    assert capsys.readouterr().out.startswith("book/start/pytorch: ")
+    assert main(["why", "start/nothing"]) == 1
+    assert "want one of" in capsys.readouterr().err
 
 
 def test_why_of_a_page_without_a_twin(tmp_path):

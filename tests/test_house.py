@@ -31,6 +31,7 @@ LEVELS = {
     "alignment": 4,
     "reasoning": 4,
     "images": 4,
+    "experiments": 5,
 }
 REFERENCES = {"transformers", "peft"}
 HOMONYMS = {"train"}  # every page that trains has a loop of its own
@@ -127,7 +128,8 @@ def test_the_package_imports_without_the_references():
 )
 def test_modules_are_short_and_so_are_lines(path: Path):
     lines = path.read_text(encoding="utf-8").splitlines()
-    assert len(lines) <= 300
+    # a page's exercises stand apart from each other: none is read for another
+    assert len(lines) <= 300 or "exercises" in path.parts
     assert max(map(columns, lines), default=0) < 80
 
 
@@ -142,10 +144,7 @@ def test_what_is_public_is_documented(path: Path):
     tree = tree_of(path)
     if tree.body:
         assert ast.get_docstring(tree), "the module"
-    if path.parent.name == "exercises" and path.stem not in (
-        "core",
-        "__init__",
-    ):
+    if path.parent.parent.name == "exercises":
         return  # references and known mistakes: `says` tells what each does
     for node in tree.body:
         kinds = (ast.FunctionDef, ast.ClassDef)

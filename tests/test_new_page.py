@@ -61,7 +61,9 @@ def test_a_skeleton_is_bound_and_shows_no_note_of_ours(tmp_path):
         assert ours not in shown
 
 
-@pytest.mark.parametrize("name", ["gpt2", "a/b/c", "Models/x", "a/b_c", "../x"])
+@pytest.mark.parametrize(
+    "name", ["gpt2", "a/b/c", "Models/x", "a/b_c", "../x"]
+)
 def test_a_name_must_be_part_and_page(tmp_path, name):
     book = make_book(tmp_path, first=SECOND)
     with pytest.raises(ValueError, match="want part/page"):

@@ -1,7 +1,6 @@
 """Every twin of the book: plain, tidy, stable; and how one is made."""
 
 import re
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -250,9 +249,9 @@ def test_imports_are_followed_and_exercises_found_by_name():
         assert f"handmade.widgets.{part}" in found
     source = 'from handmade.exercises import check\ncheck("causal-mask", f)'
     found = imports.hashes([source])
-    assert "handmade.exercises.masks" in found
+    assert "handmade.exercises.blocks.attention" in found
     assert "handmade.blocks.masks" in found
-    assert "handmade.exercises.sampling" not in found
+    assert "handmade.exercises.inference.sampling" not in found
 
 
 def test_a_widgets_new_script_is_shown_and_runs_nothing(monkeypatch):

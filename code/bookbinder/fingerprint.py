@@ -116,13 +116,11 @@ def data_name(book: Book, path: Path) -> str | None:
     if path.is_relative_to(imports.PACKAGE):
         name = path.relative_to(imports.PACKAGE).as_posix()
         return f"package/{name}" if path.is_file() else None
-    inside = path.is_relative_to(book.root) and path.is_file()
-    hidden = inside and any(
-        part.startswith((".", "_")) for part in path.relative_to(book.root).parts
-    )
-    if not inside or hidden:
+    if not (path.is_relative_to(book.root) and path.is_file()):
         return None
-    return path.relative_to(book.root).as_posix()
+    inside = path.relative_to(book.root)
+    hidden = any(part.startswith((".", "_")) for part in inside.parts)
+    return None if hidden else inside.as_posix()
 
 
 def cache_name(entry: str) -> str:

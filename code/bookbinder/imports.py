@@ -7,18 +7,18 @@ style are no part of it: they are shown, not computed with.
 """
 
 import ast
-import re
 from collections.abc import Iterable
-from functools import lru_cache
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import handmade
+from handmade.exercises import find
 from IPython.core.inputtransformer2 import TransformerManager
 
 from bookbinder.meaning import tree_hash
 
 PACKAGE = Path(handmade.__file__).parent
-EXERCISE_NAME = re.compile(r"\bname=[\"']([\w-]+)[\"']")
 
 
 def module_file(name: str) -> Path | None:
@@ -59,29 +59,27 @@ def exercises(named: set[str]) -> set[str]:
 
     `check("causal-mask", fn)` finds the exercise at run time.
     """
-    return {
-        f"handmade.exercises.{path.stem}"
-        for path in (PACKAGE / "exercises").glob("*.py")
-        if named & set(EXERCISE_NAME.findall(path.read_text(encoding="utf-8")))
-    }
+    found = find.modules(PACKAGE / "exercises")
+    return {module for module, names in found.items() if named & set(names)}
 
 
 def parse(cell: str) -> ast.Module:
     """Parse a cell, magics included; one that shows a SyntaxError is empty."""
-    try:
+    with suppress(SyntaxError):
+        return ast.parse(cell)
+    with suppress(SyntaxError):
         return ast.parse(TransformerManager().transform_cell(cell))
-    except SyntaxError:
-        return ast.parse("")
+    return ast.parse("")
 
 
-@lru_cache(maxsize=None)
+@cache
 def of_cell(cell: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return all that a cell imports, and the texts in it."""
     tree = parse(cell)
     return frozenset(imported(tree)), frozenset(strings(tree))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _read(path: Path, stamp: tuple[int, int]) -> tuple[str, frozenset[str]]:
     """Return a module's hash and its imports: once for as long as it stays.
 

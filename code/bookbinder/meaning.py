@@ -47,7 +47,7 @@ def _words(node: object) -> Iterator[str]:
             yield from _words(item)
     else:
         # ascii: which letters print is another thing that versions change
-        yield f"{type(node).__name__}:{ascii(node)}"
+        yield f"{type(node).__name__}:{node!a}"
 
 
 def _is_nothing(part: ast.expr) -> bool:

@@ -21,8 +21,8 @@ SETUP = """\
 import importlib.util
 
 if importlib.util.find_spec("handmade") is None:
-    %pip install -q "handmade @ git+{repository}@{branch}#subdirectory=code"
-    %pip install -q --no-deps {packages}"""
+    %pip install -q "handmade[book] @ git+{repository}@{branch}#subdirectory=code"
+    %pip install -q --no-deps {packages}"""  # noqa: E501
 
 
 def setup_cell(book: Book) -> str:

