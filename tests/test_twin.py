@@ -1,7 +1,6 @@
 """Every twin of the book: plain, tidy, stable; and how one is made."""
 
 import re
-import shutil
 import tempfile
 from pathlib import Path
 
