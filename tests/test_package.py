@@ -28,6 +28,7 @@ EXTRA_OF = {
     "handmade/weights/": "weights",
     "handmade/widgets/": "book",
     "handmade/plots.py": "book",
+    "handmade/plot_checks.py": "book",
     "handmade/notebook.py": "book",
     "handmade/strip.py": "book",
     "handmade/parity.py": "book",
