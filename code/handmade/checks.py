@@ -50,11 +50,12 @@ def positive(name: str, value: object) -> float:
 
 
 def _finite(value: object) -> TypeGuard[float]:
-    real = isinstance(value, Real) and not isinstance(value, bool)
-    return real and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    return math.isfinite(value)
 
 
-def floats(name: str, x: object, axes: int = 0) -> None:
+def floats(name: str, x: torch.Tensor, axes: int = 0) -> None:
     """Want a tensor of floating numbers with at least so many axes."""
     _tensor(name, x, "a tensor of floats")
     if not x.is_floating_point():
@@ -62,7 +63,7 @@ def floats(name: str, x: object, axes: int = 0) -> None:
     _axes(name, x, axes)
 
 
-def ids(name: str, x: object, axes: int = 0) -> None:
+def ids(name: str, x: torch.Tensor, axes: int = 0) -> None:
     """Want a tensor of int64 or int32 with at least so many axes.
 
     bool and uint8 would be read as masks where they index.
@@ -73,7 +74,7 @@ def ids(name: str, x: object, axes: int = 0) -> None:
     _axes(name, x, axes)
 
 
-def numbers(name: str, x: object, axes: int = 0) -> None:
+def numbers(name: str, x: torch.Tensor, axes: int = 0) -> None:
     """Want a tensor of whole or floating numbers, not of bool."""
     _tensor(name, x, "a tensor of numbers")
     if x.dtype == torch.bool or x.is_complex():
@@ -81,7 +82,7 @@ def numbers(name: str, x: object, axes: int = 0) -> None:
     _axes(name, x, axes)
 
 
-def yes_or_no(name: str, x: object) -> None:
+def yes_or_no(name: str, x: torch.Tensor) -> None:
     """Want a tensor of bool, or of whole numbers that stand for it."""
     _tensor(name, x, "a tensor of int or bool")
     if x.is_floating_point() or x.is_complex():
@@ -95,7 +96,7 @@ def width(name: str, x: torch.Tensor, want: int, axes: int = 1) -> None:
         raise ValueError(f"{name}: got width {x.shape[-1]}, want {want}")
 
 
-def _tensor(name: str, x: object, want: str) -> None:
+def _tensor(name: str, x: torch.Tensor, want: str) -> None:
     if not isinstance(x, torch.Tensor):
         raise ValueError(f"{name}: got {_kind(x)}, want {want}")
 

@@ -55,9 +55,11 @@ class Block(nn.Module):
     def forward(self, x: torch.Tensor, **to_attention: Any) -> torch.Tensor:
         if self.placement == "post":
             x = self.attn_norm(x + self.attn(x, **to_attention))
-            return self.ffn_norm(x + self.ffn(x))
-        x = x + self.attn(self.attn_norm(x), **to_attention)
-        return x + self.ffn(self.ffn_norm(x))
+            x = self.ffn_norm(x + self.ffn(x))
+        else:
+            x = x + self.attn(self.attn_norm(x), **to_attention)
+            x = x + self.ffn(self.ffn_norm(x))
+        return x
 
     def extra_repr(self) -> str:
         return f"placement={self.placement!r}"

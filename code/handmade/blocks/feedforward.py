@@ -63,7 +63,8 @@ class FeedForward(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         checks.width("x", x, self.d_model)
-        return self.down_proj(self.activation(self.up_proj(x)))
+        y: torch.Tensor = self.down_proj(self.activation(self.up_proj(x)))
+        return y
 
 
 class SwiGLU(nn.Module):
@@ -86,7 +87,9 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         checks.width("x", x, self.d_model)
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        gated_BTF = F.silu(self.gate_proj(x)) * self.up_proj(x)
+        y: torch.Tensor = self.down_proj(gated_BTF)
+        return y
 
 
 def _check_sizes(d_model: int, d_ff: int) -> None:

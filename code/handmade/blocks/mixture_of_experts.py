@@ -8,6 +8,8 @@ noise in the routing, shared experts, and the batched kernels that make many
 small products fast. Here each expert runs once, on the tokens sent to it.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -132,7 +134,7 @@ class MixtureOfExperts(nn.Module):
         return (out, logits_NE) if return_logits else out
 
     @classmethod
-    def from_hf(cls, hf_block: nn.Module) -> "MixtureOfExperts":
+    def from_hf(cls, hf_block: Any) -> "MixtureOfExperts":
         """Copy the block of a transformers Mixtral, OLMoE or Qwen3-MoE.
 
         There all experts live in two tensors: gate and up one above the
@@ -152,9 +154,12 @@ class MixtureOfExperts(nn.Module):
             ours.router.weight.copy_(gate.weight)
             for e, expert in enumerate(ours.experts):
                 gate_FD, up_FD = fused[e].chunk(2)
-                expert.gate_proj.weight.copy_(gate_FD)
-                expert.up_proj.weight.copy_(up_FD)
-                expert.down_proj.weight.copy_(down[e])
+                weights = {
+                    "gate_proj.weight": gate_FD,
+                    "up_proj.weight": up_FD,
+                    "down_proj.weight": down[e],
+                }
+                expert.load_state_dict(weights)
         return ours
 
 
@@ -188,7 +193,7 @@ def _check_token_mask(mask: torch.Tensor, n_tokens: int) -> None:
         )
 
 
-def _check_block(hf_block: nn.Module) -> None:
+def _check_block(hf_block: Any) -> None:
     kind = type(hf_block).__name__
     want = f"one of {HF_BLOCKS}: this layer has no shared experts, biases "
     want += "or other ways to route"

@@ -7,7 +7,7 @@ Left out: dropout on the attention weights, and one fused projection for
 queries, keys and values, which saves launches and hides the shapes.
 """
 
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 import torch
 from torch import nn
@@ -24,6 +24,13 @@ class KeyValueCache(Protocol):
         self, layer: int, k: torch.Tensor, v: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Add a layer's new keys and values, return all it has."""
+
+
+class ScoreOptions(TypedDict, total=False):
+    """What ``attention`` does to the scores, where it is not the usual."""
+
+    scale: float
+    soft_cap: float
 
 
 class MultiHeadAttention(nn.Module):
@@ -59,12 +66,11 @@ class MultiHeadAttention(nn.Module):
         super().__init__()
         n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
         _check_sizes(d_model, n_heads, n_kv_heads, d_head, layer)
-        _check_scores(scale, soft_cap)
         d_head = d_model // n_heads if d_head is None else d_head
         out_bias = bias if out_bias is None else out_bias
         self.n_heads, self.n_kv_heads = n_heads, n_kv_heads
         self.d_model, self.d_head = d_model, d_head
-        self.scale, self.soft_cap, self.layer = scale, soft_cap, layer
+        self.score_options, self.layer = _given(scale, soft_cap), layer
         self.q_proj = nn.Linear(d_model, n_heads * d_head, bias=bias)
         self.k_proj = nn.Linear(d_model, n_kv_heads * d_head, bias=bias)
         self.v_proj = nn.Linear(d_model, n_kv_heads * d_head, bias=bias)
@@ -98,16 +104,12 @@ class MultiHeadAttention(nn.Module):
         if rope is not None:
             q_BHTK, k_BGSK = apply_rope(q_BHTK, rope), apply_rope(k_BGSK, rope)
         if cache is not None:
-            k_BGSK, v_BGSK = cache.update(self.layer, k_BGSK, v_BGSK)
+            k_BGSK, v_BGSK = cache.update(_slot(self), k_BGSK, v_BGSK)
         out_BHTK = attention(
-            q_BHTK,
-            k_BGSK,
-            v_BGSK,
-            mask,
-            scale=self.scale,
-            soft_cap=self.soft_cap,
+            q_BHTK, k_BGSK, v_BGSK, mask, **self.score_options
         )
-        return self.o_proj(merge_heads(out_BHTK))
+        y: torch.Tensor = self.o_proj(merge_heads(out_BHTK))
+        return y
 
 
 def split_heads(x: torch.Tensor, n_heads: int) -> torch.Tensor:
@@ -116,7 +118,7 @@ def split_heads(x: torch.Tensor, n_heads: int) -> torch.Tensor:
     Raises ValueError where the heads do not divide it.
     """
     _check_split(x, n_heads)
-    return x.unflatten(-1, (n_heads, -1)).transpose(-3, -2)
+    return torch.unflatten(x, -1, (n_heads, -1)).transpose(-3, -2)
 
 
 def merge_heads(x_BHTK: torch.Tensor) -> torch.Tensor:
@@ -162,11 +164,13 @@ def _check_sizes(
         checks.whole("layer", layer, at_least=0)
 
 
-def _check_scores(scale: float | None, soft_cap: float | None) -> None:
+def _given(scale: float | None, soft_cap: float | None) -> ScoreOptions:
+    options = ScoreOptions()
     if scale is not None:
-        checks.positive("scale", scale)
+        options["scale"] = checks.positive("scale", scale)
     if soft_cap is not None:
-        checks.positive("soft_cap", soft_cap)
+        options["soft_cap"] = checks.positive("soft_cap", soft_cap)
+    return options
 
 
 def _check_call(
@@ -184,12 +188,16 @@ def _check_call(
                 "context: got one together with rope or cache, want it "
                 "alone: those are for self-attention"
             )
-    if cache is not None and attn.layer is None:
+
+
+def _slot(attn: MultiHeadAttention) -> int:
+    if attn.layer is None:
         raise ValueError(
             "cache: got one, want a module that knows its layer: give each "
             "MultiHeadAttention of the model a number of its own, layer=0, 1 "
             "and so on, or they would share one place in the cache"
         )
+    return attn.layer
 
 
 def _check_split(x: torch.Tensor, n_heads: int) -> None:
