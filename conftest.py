@@ -3,7 +3,13 @@
 Two things no notebook holds still from one machine to the next: the size of
 a rounding error (tests/nbval-sanitize.cfg blanks it) and the parity report
 behind the ledger, which is made of such sizes and is left out here.
+
+`--device NAME` says where the book computes (HANDMADE_DEVICE), and on which
+device `tests/test_on_device.py` repeats what it computes on the CPU: a fake
+one, "second", unless the option names a real one.
 """
+
+import os
 
 LEDGER = "application/vnd.handmade.parity+json"
 
@@ -12,3 +18,18 @@ def pytest_collection_modifyitems(items):
     for notebook in {item.parent for item in items}:
         if hasattr(notebook, "skip_compare"):
             notebook.skip_compare = (*notebook.skip_compare, LEDGER)
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--device",
+        choices=("cpu", "cuda", "mps", "second"),
+        help="where to compute; `second` is a fake device, on any machine",
+    )
+
+
+def pytest_configure(config):
+    device = config.getoption("--device")
+    # the fake one exists only inside the tests that ask for it
+    if device and device != "second":
+        os.environ["HANDMADE_DEVICE"] = device

@@ -23,6 +23,31 @@ ARGUMENTS = (
 )
 
 
+# run on another device under `--device`; the others compute nothing there
+PLACED = {
+    f"test_{name}"
+    for name in (
+        "alibi", "attention", "block", "feedforward", "masks",
+        "mixture_of_experts", "multi_head", "norms", "positions", "rope",
+    )
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def placed(request):
+    """Under `--device second` or cuda, let tests make their tensors there."""
+    name = request.config.getoption("--device")
+    if name in (None, "cpu") or request.module.__name__ not in PLACED:
+        yield
+        return
+    from placement import Placed
+    from second_device import NAME, second_device
+
+    fake = second_device() if name == NAME else contextlib.nullcontext()
+    with fake, Placed(name):
+        yield
+
+
 def lack(what: str) -> None:
     """Skip and say what to install; where CI lacks it, fail."""
     if os.environ.get("CI"):

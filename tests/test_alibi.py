@@ -12,7 +12,7 @@ from handmade.blocks.alibi import alibi_bias, alibi_slopes
 from handmade.blocks.attention import attention
 from handmade.blocks.masks import causal_mask, padding_mask
 from handmade.blocks.multi_head import MultiHeadAttention
-from handmade.weights import random_reference
+from handmade.weights.reference import random_reference
 from torch.testing import assert_close
 
 

@@ -44,7 +44,7 @@ def test_only_attention_sees_mask_rope_and_cache():
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_equals_transformers(dtype):
     from handmade.blocks.rope import rope_angles
-    from handmade.weights import random_reference
+    from handmade.weights.reference import random_reference
     from transformers import LlamaConfig
     from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 

@@ -17,7 +17,7 @@ from handmade.inference.beam import beam_search
 from handmade.inference.cache import KVCache
 from handmade.inference.generate import decode_one_token, generate, prefill
 from handmade.models.llama import Llama
-from handmade.weights import random_reference
+from handmade.weights.reference import random_reference
 from torch.testing import assert_close
 from transformers import LlamaConfig, LlamaForCausalLM
 

@@ -14,7 +14,7 @@ from handmade.inference.generate import generate
 from handmade.models.llama import PRESETS, Llama, LlamaConfig
 from handmade.parity import parity
 from handmade.text.data import document_mask, pack
-from handmade.weights import random_reference
+from handmade.weights.reference import random_reference
 from torch.nn import functional as F
 
 B, T, V = 5, 11, 61

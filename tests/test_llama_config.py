@@ -17,7 +17,7 @@ from handmade.models import config as hf
 from handmade.models import llama_config as lists
 from handmade.models.llama import Llama, LlamaConfig
 from handmade.parity import parity
-from handmade.weights import random_reference
+from handmade.weights.reference import random_reference
 
 V, T = 61, 23
 # no size equal to another, as a file states them
@@ -104,7 +104,7 @@ def test_presets_are_what_the_files_say(name, config):
 
 
 def test_the_packaged_file_is_read():
-    from handmade.weights import smollm2
+    from handmade.weights.smollm2 import smollm2
 
     ours = LlamaConfig.from_hf(smollm2().config)
     assert ours == LlamaConfig.from_name("smollm2-135m")

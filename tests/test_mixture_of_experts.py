@@ -9,7 +9,7 @@ from handmade.blocks.mixture_of_experts import (
     load_balancing_loss,
     route,
 )
-from handmade.weights import random_reference
+from handmade.weights.reference import random_reference
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
 

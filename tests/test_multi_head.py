@@ -12,7 +12,7 @@ from handmade.blocks.multi_head import (
 from handmade.blocks.norms import LayerNorm, RMSNorm
 from handmade.blocks.rope import rope_angles
 from handmade.inference.cache import KVCache
-from handmade.weights import random_reference
+from handmade.weights.reference import random_reference
 from torch import nn
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}

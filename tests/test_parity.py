@@ -1,11 +1,18 @@
 """Parity must fail where models differ: bugs are planted and must be found."""
 
+import html
+import json
+import math
+
 import pytest
 import torch
 from handmade.blocks import multi_head
 from handmade.models.llama import Llama
 from handmade.parity import ParityError, differences, parity
-from handmade.weights import random_reference
+from handmade.tolerances import TOLERANCES
+from handmade.weights.reference import random_reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 IDS = torch.arange(15).reshape(3, 5)
@@ -147,7 +154,7 @@ def test_where_hides_the_padding_and_only_that():
     [
         ({"layers": {"blocks.{}.atn": "model.layers.{}"}}, "blocks.0.atn"),
         ({"layers": {"blocks.{}": "model.layer.{}"}}, "model.layer.0"),
-        ({"layers": {"blocks.{}": "model.layers"}}, "in both or none"),
+        ({"layers": {"blocks.{}": "model.layers"}}, "as many {} in both"),
         ({"where": torch.ones(3, 5)}, "where: got"),
         ({"where": torch.ones(3, 4, dtype=torch.bool)}, "where: got"),
         ({"layers": {"blocks.0.attn.o_proj": "model"}}, None),
@@ -162,7 +169,7 @@ def test_wrong_arguments(options, message):
 def test_models_of_unequal_depth():
     ours, theirs = pair()
     ours.blocks = ours.blocks[:3]
-    with pytest.raises(ValueError, match=r"no module 'blocks\.3"):
+    with pytest.raises(ValueError, match=r"got 'blocks\.3\.attn_norm'"):
         compare(ours, theirs)
 
 
@@ -196,6 +203,30 @@ def test_the_report_is_a_table():
     assert entry["tolerance"] == "1.0e-04"
 
 
+def test_the_ledgers_entry_has_no_date_and_no_build():
+    entry = compare(*pair(), checkpoint="drawn at random").ledger()
+    assert [*entry] == [
+        "model", "against", "checkpoint", "device", "dtype", "tolerance",
+        "torch", "transformers", "rows",
+    ]  # fmt: skip
+    assert entry["against"] == "transformers.LlamaForCausalLM"
+    assert entry["checkpoint"] == "drawn at random"
+    assert entry["device"] == "cpu"
+    assert entry["torch"] == torch.__version__.split("+")[0]
+    assert json.loads(json.dumps(entry)) == entry
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a | b", "<script>alert(1)</script>", "a\n# b\r\n| c", "`code` &lt;"],
+)
+def test_a_hostile_name_stays_a_name(name):
+    entry = compare(*pair(), name=name, checkpoint=name).ledger()
+    for shown in (entry["model"], entry["checkpoint"]):
+        assert not set("<>|`\n\r") & set(shown)
+    assert html.unescape(entry["model"]) == " ".join(name.split())
+
+
 def test_differences_judge_nothing():
     ours, theirs = pair()
     with torch.no_grad():
@@ -204,3 +235,344 @@ def test_differences_judge_nothing():
     assert {r.layer for r in rows if r.difference > 0.01} == {
         "norm", "lm_head", "",
     }  # fmt: skip
+
+
+class Fixed(nn.Module):
+    """Puts out what it was made with."""
+
+    def __init__(self, out):
+        super().__init__()
+        self.out = out
+
+    def forward(self, x):
+        return self.out
+
+
+def fixed(*outs):
+    return nn.Sequential(*map(Fixed, outs))
+
+
+def compare_fixed(got, want, **options):
+    options = {"layers": {"{}": "{}"}, "name": "fixed", **options}
+    return parity(fixed(*got), fixed(*want), torch.ones(1), **options)
+
+
+def outputs(seed, shape, dtype):
+    """Draw rows of sizes that differ, one of them enormous."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(shape, generator=generator, dtype=torch.float64)
+    x = x.flatten(0, -2)
+    x[seed % len(x)] *= 22_452
+    return x.reshape(shape).to(dtype)
+
+
+def one_value(x, row, tolerance):
+    # the smallest axis, by ten times what the whole row may differ
+    x[row, x[row].abs().argmin()] += 10 * tolerance * x[row].abs().max()
+
+
+def one_row(x, row, tolerance):
+    x[row] *= 1 + 10 * tolerance
+
+
+def sign(x, row, tolerance):
+    at = x[row].abs().argmax()
+    x[row, at] = -x[row, at]
+
+
+def swap(x, row, tolerance):
+    x[[row, row - 1]] = x[[row - 1, row]]
+
+
+def swapped_axes(x, row, tolerance):
+    x[row] = x[row].roll(1)
+
+
+def one_head(x, row, tolerance):
+    # every third row, as if it were one head of three
+    x[row % 3 :: 3] *= 1.5
+
+
+def nan(x, row, tolerance):
+    x[row, 0] = math.nan
+
+
+def infinity(x, row, tolerance):
+    x[row, -1] = math.inf
+
+
+FAULTS = [one_value, one_row, sign, swap, swapped_axes, one_head, nan]
+FAULTS += [infinity]
+SHAPES = [(2, 4, 5), (2, 3, 4, 6), (6, 4), (1, 7, 3)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    shape=st.sampled_from(SHAPES),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    fault=st.sampled_from(FAULTS),
+    layer=st.integers(0, 3),
+    row=st.integers(0, 5),
+)
+def test_one_fault_is_found_where_it_is(seed, shape, dtype, fault, layer, row):
+    want = [outputs(seed + 10 * i, shape, dtype) for i in range(4)]
+    got = [x.clone() for x in want]
+    eps = torch.finfo(dtype).eps
+    for x in got:  # rounding of the last digits passes
+        x += 4 * eps * x.abs().amax(-1, keepdim=True)
+    compare_fixed(got, want)
+    fault(got[layer].flatten(0, -2), row, TOLERANCES[dtype])
+    for later in got[layer + 1 :]:  # what comes after is wrong altogether
+        later.zero_()
+    with pytest.raises(ParityError) as caught:
+        compare_fixed(got, want)
+    assert caught.value.row.layer == str(layer)
+    assert caught.value.equal == [str(i) for i in range(layer)]
+
+
+def test_an_outlier_token_hides_nothing_of_the_others():
+    """SmolLM2's first token: 22,452, where other tokens' largest is 10."""
+    want = 10 * torch.ones(1, 6, 4)
+    want[0, 0, 0] = 22_452
+    got = want.clone()
+    got[0, 3, 2] += 2.2
+    with pytest.raises(ParityError, match="token's largest number") as caught:
+        compare_fixed([got], [want])
+    assert caught.value.row.index == (0, 3, 2)
+    assert caught.value.row.difference == pytest.approx(0.22)
+
+
+def test_equal_infinities_pass_and_nothing_else_beside_one():
+    want = torch.randn(2, 3, 4)
+    want[0, 1, 2] = math.inf
+    assert compare_fixed([want], [want]).largest == 0
+    for wrong in (torch.randn(2, 3, 4), want.nan_to_num(), -want):
+        with pytest.raises(ParityError):
+            compare_fixed([wrong], [want])
+
+
+def test_nan_is_equal_only_when_asked():
+    want = torch.randn(2, 3, 4)
+    want[1, 2, 0] = math.nan
+    with pytest.raises(ParityError):
+        compare_fixed([want], [want])
+    assert compare_fixed([want], [want], nan_equal=True).largest == 0
+    with pytest.raises(ParityError):
+        compare_fixed([want.nan_to_num()], [want], nan_equal=True)
+    rows = differences(
+        fixed(want), fixed(want), torch.ones(1), layers={"0": "0"},
+        nan_equal=True,
+    )  # fmt: skip
+    assert rows[0].difference == 0
+
+
+ONE = torch.ones(2, 3, 4)
+REAL = torch.ones(2, 3, dtype=torch.bool)
+
+
+@pytest.mark.parametrize(
+    ("out", "options", "message"),
+    [
+        (ONE, {"layers": {}}, "layers: got {}"),
+        (ONE, {"layers": ["0"]}, "layers: got"),
+        (ONE, {"layers": {"1": "0"}}, "layers: got '1'"),
+        (ONE, {"layers": {"{}.{}": "{}.{}"}}, "want a module of Sequential"),
+        (ONE, {"layers": {"0[2]": "0"}}, "'0\\[2\\]'.* ran once"),
+        (ONE, {"layers": {"0": "0", "0[0]": "0"}}, "twice"),
+        (ONE, {"where": ~REAL}, "where: got no token"),
+        (ONE, {"where": {}}, "where: got"),
+        (ONE, {"where": {"blocks": REAL}}, r"where: got \['blocks'\]"),
+        (ONE, {"where": REAL[0]}, "where: got"),
+        (ONE, {"where": REAL.mT}, "where: got"),
+        (ONE, {"where": [[True]]}, "where: got list"),
+        (ONE[0], {"where": REAL}, "where: got"),
+        (ONE[:0], {}, r"shape \(0, 3, 4\), want some numbers"),
+        (ONE.long(), {}, "want one floating dtype"),
+        ("words", {}, "has no tensor"),
+        (ONE, {"name": ""}, "name: got ''"),
+        (ONE, {"name": None}, "name: got None"),
+        (ONE, {"checkpoint": " "}, "checkpoint: got ' '"),
+        (ONE, {"rtol": math.nan}, "rtol: got nan"),
+        (ONE, {"rtol": math.inf}, "rtol: got inf"),
+        (ONE, {"rtol": -1.0}, "rtol: got -1.0"),
+    ],
+)
+def test_what_cannot_be_compared_never_passes(out, options, message):
+    with pytest.raises(ValueError, match=message):
+        compare_fixed([out], [out], **options)
+
+
+def test_where_is_read_by_the_outputs_axes():
+    """(B, T) picks tokens of (B, T, D) and queries of (B, H, T, S)."""
+    real = torch.tensor([[True, True, False], [False, True, True]])
+    want = torch.randn(2, 3, 3, 5)  # as many heads as tokens
+    got = want.clone()
+    got[0, :, 2] += 1  # the padding, in every head
+    compare_fixed([got], [want], where=real)
+    got[0, 2, 1] += 1  # a real token, in one head
+    with pytest.raises(ParityError) as caught:
+        compare_fixed([got], [want], where=real)
+    assert caught.value.row.index[:3] == (0, 2, 1)
+    # a pooled output has no tokens: the mask is given to the others
+    outs = torch.randn(2, 3, 4), torch.randn(2, 3)
+    with pytest.raises(ValueError, match="layers without tokens"):
+        compare_fixed(outs, outs, where=real)
+    layers = {"0": "0", "1": "1"}
+    compare_fixed(outs, outs, layers=layers, where={"0": real})
+
+
+def test_two_numbers_in_a_pattern():
+    def experts(rows):
+        layers = [nn.ModuleList(map(nn.Linear, row, row)) for row in rows]
+        model = nn.Module()
+        model.blocks = nn.ModuleList(layers)
+        model.forward = lambda x: [
+            e(x[:, : e.in_features]) for layer in layers for e in layer
+        ]
+        return model
+
+    ours = experts([(3, 4), (2, 3, 4)])
+    theirs = experts([(3, 4), (2, 3, 4)])
+    theirs.load_state_dict(ours.state_dict())
+    layers = {"blocks.{}.{}": "blocks.{}.{}"}
+    x = torch.randn(2, 4)
+    report = parity(ours, theirs, x, layers=layers, name="experts")
+    assert [row.layer for row in report.rows] == [
+        f"blocks.{i}.{j}" for i, n in enumerate((2, 3)) for j in range(n)
+    ]
+    with torch.no_grad():
+        theirs.blocks[1][2].bias[0] += 1
+    with pytest.raises(ParityError) as caught:
+        parity(ours, theirs, x, layers=layers, name="experts")
+    assert caught.value.row.layer == "blocks.1.2"
+    theirs.blocks[1].pop(2)
+    with pytest.raises(ValueError, match=r"got 'blocks\.1\.2'"):
+        parity(ours, theirs, x, layers=layers, name="experts")
+
+
+class Shared(nn.Module):
+    """One norm that runs before and after the layer."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.norm = nn.LayerNorm(4)
+        self.lin = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.norm(self.lin(self.norm(x)))
+
+
+class Apart(Shared):
+    """The same with two norms."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.LayerNorm(4)
+
+    def forward(self, x):
+        return self.last(self.lin(self.norm(x)))
+
+
+def test_a_module_that_runs_twice_is_compared_twice():
+    x = torch.randn(2, 3, 4)
+    layers = {"norm": "norm", "lin": "lin"}
+    report = parity(Shared(), Shared(), x, layers=layers, name="shared")
+    assert [r.layer for r in report.rows] == ["norm[0]", "lin", "norm[1]"]
+    wrong = Shared()
+    wrong.lin.bias.data[0] += 1
+    with pytest.raises(ParityError) as caught:
+        parity(wrong, Shared(), x, layers={"norm": "norm"}, name="shared")
+    assert caught.value.row.layer == "norm[1]"
+    with pytest.raises(ValueError, match="got 2 outputs of 'norm"):
+        parity(Shared(), Apart(), x, layers=layers, name="unequal")
+    layers = {"norm[0]": "norm", "norm[1]": "last", "lin": "lin"}
+    report = parity(Shared(), Apart(), x, layers=layers, name="by number")
+    assert [row.their_layer for row in report.rows] == ["norm", "lin", "last"]
+
+
+def test_parts_of_an_output_chosen_or_all():
+    hidden, pooled = torch.randn(2, 3, 4), torch.randn(2, 4)
+    maps = torch.rand(2, 5, 3, 3)
+    want = {"last": hidden, "pooled": pooled, "maps": (maps, maps + 1)}
+    got = (hidden, pooled + 1, (maps, maps + 1))
+    compare_fixed([got], [want])  # the first tensor only
+    for ours, theirs, layer in (
+        ("0:1", "0:pooled", "0:1"),
+        ("0:*", "0:*", "0:1"),
+    ):
+        with pytest.raises(ParityError) as caught:
+            compare_fixed([got], [want], layers={ours: theirs})
+        assert caught.value.row.layer == layer
+    got = (hidden, pooled, (maps, maps + 1))
+    report = compare_fixed([got], [want], layers={"0:*": "0:*"})
+    assert [row.their_layer for row in report.rows] == [
+        "0:last", "0:pooled", "0:maps.0", "0:maps.1",
+    ]  # fmt: skip
+    short = (hidden, pooled, (maps,))
+    with pytest.raises(ValueError, match="got 3 outputs of"):
+        compare_fixed([short], [want], layers={"0:*": "0:*"})
+    with pytest.raises(ValueError, match="one of its parts"):
+        compare_fixed([got], [want], layers={"0:7": "0:last"})
+
+
+def test_encoder_and_decoder_of_unequal_length():
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    config = T5Config(
+        vocab_size=20, d_model=8, d_kv=3, d_ff=12, num_layers=2,
+        num_decoder_layers=3, num_heads=2, decoder_start_token_id=0,
+    )  # fmt: skip
+    theirs = random_reference(T5ForConditionalGeneration, config)
+    ours = random_reference(T5ForConditionalGeneration, config)
+    inputs = {
+        "input_ids": torch.arange(10).reshape(2, 5),
+        "attention_mask": torch.ones(2, 5).long(),
+        "decoder_input_ids": torch.arange(6).reshape(2, 3),
+    }
+    layers = {
+        name: name
+        for name in (
+            "encoder.block.{}", "decoder.block.{}.layer.{}", "",
+            ":encoder_last_hidden_state",
+        )
+    }  # fmt: skip
+    ours.load_state_dict(theirs.state_dict())
+    options = {"layers": layers, "name": "T5"}
+    report = parity(ours, theirs, inputs, **options)
+    assert len(report.rows) == 2 + 3 * 3 + 2
+    real = torch.ones(2, 5, dtype=torch.bool)
+    where = {"encoder.block.{}": real}
+    assert parity(ours, theirs, inputs, where=where, **options)
+    with pytest.raises(ValueError, match="where: got"):
+        parity(ours, theirs, inputs, where=real, **options)
+    with torch.no_grad():
+        ours.decoder.block[2].layer[1].EncDecAttention.k.weight += 1
+    with pytest.raises(ParityError) as caught:
+        parity(ours, theirs, inputs, **options)
+    assert caught.value.row.layer == "decoder.block.2.layer.1"
+
+
+def test_no_model_changes_the_others_inputs():
+    class Greedy(nn.Module):
+        def forward(self, x):
+            return x.zero_() + 1.0
+
+    x = torch.ones(2, 3)
+    with pytest.raises(ParityError):
+        parity(Greedy(), nn.Identity(), x + 1, layers={"": ""}, name="greedy")
+    parity(nn.Identity(), Greedy(), x, layers={"": ""}, name="greedy")
+    assert x.sum() == 6
+
+
+def test_a_tensor_given_twice_stays_one():
+    class Same(nn.Module):
+        def forward(self, query, key):
+            return query * float(query is key)
+
+    x = torch.ones(2, 3)
+    inputs = {"query": x, "key": x}
+    layers = {"": ""}
+    report = parity(Same(), Same(), inputs, layers=layers, name="same")
+    assert report.rows[0].ours == 1

@@ -289,7 +289,9 @@ const answers = rows.map((row) => {
   const data = row.logits ? row : {
     logits: Float64Array.from(floats(row.top)),
     tail: { high: row.high, step: row.step,
-      counts: Array.from(bytes(row.tail)) },
+      counts: Array.from(bytes(row.tail)),
+      faint: row.faint, faintAt: row.faint_at },
+    never: row.never,
   };
   return settings.map((s) => {
     const d = distribution(data, s);
@@ -374,6 +376,60 @@ def test_the_packed_tail_is_right_to_the_digits_shown():
             assert abs(got["kept"] - kept) <= allowed
 
 
+def far_tails() -> dict[str, torch.Tensor]:
+    """Logits as masks, filters and broken models leave them."""
+    g = torch.Generator().manual_seed(0)
+    plain = torch.randn(49_152, generator=g) * 3.5
+    z = {name: plain.clone() for name in ("-inf", "-1e9", "few", "two")}
+    z["-inf"][1000:] = -torch.inf
+    z["-1e9"][1000:] = -1e9
+    z["few"][7:] = -torch.inf
+    z["two"][:20_000] -= 500.0  # two humps, one of them hopeless
+    z["steep"] = plain * 100
+    z["float16 minimum"] = plain.clone()
+    z["float16 minimum"][300:] = torch.finfo(torch.float16).min
+    z["one"] = torch.full((49_152,), -torch.inf)
+    z["one"][123] = 2.0
+    return z
+
+
+@pytest.mark.parametrize("name", far_tails())
+def test_a_tail_however_far_is_small_and_right(name):
+    z = far_tails()[name]
+    row = next_token.pack(z, str)
+    assert len(json.dumps(row)) < 120_000
+    assert len(row["tokens"]) == min(256, int((z > z.max() - 2238).sum()))
+    (answers,) = run_js([row], SETTINGS)["answers"]
+    ordered = z.sort(descending=True).values[None]
+    for s, got in zip(SETTINGS, answers, strict=True):
+        p, before = by_hand(ordered, s)
+        assert got["vocabulary"] == 49_152
+        shown = torch.zeros(256).double()
+        shown[: len(got["p"])] = torch.tensor(got["p"]).double()
+        assert (shown - p[0, :256]).abs().max() < 1e-4
+        entropy = -torch.special.xlogy(p, p).sum() / math.log(2)
+        assert abs(got["entropy"] - entropy) < 1e-3
+        assert abs(got["mass"] - before[p > 0].sum()) < 3e-4
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        (torch.nan, "nan"),
+        (torch.inf, "inf"),
+        (1e39, "inf"),  # beyond float32
+    ],
+)
+def test_what_is_no_distribution_is_refused(value, named):
+    z = torch.randn(2, 500, dtype=torch.float64)
+    z[1, 7] = value
+    with pytest.raises(ValueError, match=f"^logits: got {named} among"):
+        next_token.next_token(["a", "b"], z, str)
+    z[1] = -torch.inf
+    with pytest.raises(ValueError, match=r"^logits: got -inf among"):
+        next_token.next_token(["a", "b"], z, str)
+
+
 def test_the_script_draws_evenly():
     seeded = torch.tensor(run_js([], [])["seeded"])
     assert ((seeded >= 0) & (seeded < 1)).all()
@@ -385,7 +441,7 @@ def test_the_script_draws_evenly():
 def test_the_explorable_refuses_what_it_cannot_show():
     with pytest.raises(ValueError, match="one row a prompt"):
         next_token.next_token(["a"], torch.zeros(2, 5), str)
-    with pytest.raises(ValueError, match="more than a byte"):
+    with pytest.raises(ValueError, match="a byte can count"):
         next_token.pack(torch.zeros(1000), str)
     view = next_token.next_token(["a", "b"], torch.randn(2, 500), str)
     *controls, widget = view.children

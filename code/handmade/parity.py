@@ -1,299 +1,287 @@
 """Parity: the same numbers as the reference, layer by layer.
 
-Both models run once on the same inputs while hooks keep the output of every
-named module. The comparison goes in the order our modules finish, so the
-first difference is where the fault is, not what it did downstream.
+Both models run once on the same inputs, on `handmade.device()`, while every
+named module's output is recorded. The comparison goes in the order our
+modules finish, so the first difference is where the fault is, not what it did
+downstream. One token's error is measured on that token's own scale (`gaps`).
 
 Left out: gradients (a test compares them directly) and whatever happens
 inside a module that has no name.
 """
 
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date
-from importlib.metadata import version
-from math import inf
+from dataclasses import replace
+from math import inf, isfinite
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.func import functional_call
 
-TOLERANCES = {
-    torch.float64: 1e-10,
-    torch.float32: 1e-4,
-    torch.float16: 2e-2,
-    torch.bfloat16: 1e-1,
-}
+from handmade.devices import device
+from handmade.gaps import largest_gap
+from handmade.parity_places import paired
+from handmade.parity_report import (
+    ParityError,
+    ParityReport,
+    ParityRow,
+    class_of,
+    error,
+    publish,
+    shown,
+)
+from handmade.record import Name, Recording, arguments, eval_mode, recording
+from handmade.tolerances import TOLERANCES
 
-MIME = "application/vnd.handmade.parity+json"
+__all__ = [
+    "ParityError",
+    "ParityReport",
+    "ParityRow",
+    "differences",
+    "parity",
+]
 
-
-@dataclass(frozen=True)
-class ParityRow:
-    """One module's outputs: the largest difference, and where it is.
-
-    ``difference`` is relative to ``scale``, the reference's largest number.
-    """
-
-    layer: str
-    their_layer: str
-    pattern: str
-    dtype: torch.dtype
-    difference: float
-    scale: float
-    index: tuple[int, ...]
-    ours: float | tuple  # the value at index, or the shape if they differ
-    theirs: float | tuple
-
-
-@dataclass(frozen=True)
-class ParityReport:
-    """What was compared; printing it gives one line a kind of layer."""
-
-    name: str
-    dtype: torch.dtype
-    tolerance: float
-    rows: tuple[ParityRow, ...]
-
-    @property
-    def largest(self) -> float:
-        """Return the largest relative difference of all layers."""
-        return max(row.difference for row in self.rows)
-
-    def __str__(self) -> str:
-        entry = self.ledger()
-        width = max(len(r["layer"].ljust(5)) for r in entry["rows"])
-        n, s = len(self.rows), "s" if len(self.rows) > 1 else ""
-        lines = [
-            f"{self.name}: equal in {n} place{s}, {entry['dtype']}",
-            f"{'layer':{width}}  compared  largest difference",
-            *(
-                f"{r['layer']:{width}}  {r['compared']:8}  {r['largest']:>18}"
-                for r in entry["rows"]
-            ),
-            f"of each layer's largest number; allowed {entry['tolerance']}",
-        ]
-        return "\n".join(lines)
-
-    __repr__ = __str__
-
-    def ledger(self) -> dict:
-        """Return the entry of the book's parity ledger, ready for JSON."""
-        groups = {}
-        for row in self.rows:
-            groups.setdefault(_shown(row.pattern), []).append(row.difference)
-        return {
-            "model": self.name,
-            "dtype": str(self.dtype).removeprefix("torch."),
-            "tolerance": f"{self.tolerance:.1e}",
-            "date": date.today().isoformat(),
-            "torch": torch.__version__,
-            "transformers": version("transformers"),
-            "rows": [
-                {"layer": p, "compared": len(d), "largest": f"{max(d):.1e}"}
-                for p, d in groups.items()
-            ],
-        }
+Where = Tensor | Mapping[str, Tensor] | None
 
 
-class ParityError(AssertionError):
-    """The models differ: ``row`` is the first layer that does.
-
-    ``equal`` names the layers compared before it.
-    """
-
-    def __init__(self, message: str, row: ParityRow, equal: list[str]):
-        super().__init__(message)
-        self.row, self.equal = row, equal
-
-
-@torch.no_grad()
 def parity(
     ours: nn.Module,
     theirs: nn.Module,
-    inputs,
+    inputs: Any,
     *,
     layers: Mapping[str, str],
     name: str,
-    their_inputs=None,
-    where: torch.Tensor | None = None,
+    their_inputs: Any = None,
+    where: Where = None,
     rtol: float | None = None,
+    nan_equal: bool = False,
+    checkpoint: str | None = None,
 ) -> ParityReport:
     """Compare two models layer by layer, both in eval mode.
 
-    |ours - theirs| <= rtol * max |theirs|  in every layer
+    |ours - theirs| <= rtol * max |theirs's row|  in every row of every layer
 
     ``inputs`` is a tensor, a tuple or a dict of arguments; ``their_inputs``
     the same for the reference, where its call differs. ``layers`` maps our
-    module's path to theirs: ``{}`` stands for the layer's number, "" for the
-    whole model. Of an output with several parts the first tensor counts.
-    ``where`` (B, T), bool, picks the positions to compare: not the padding.
-    ``rtol`` is 1e-4 in float32 and 1e-10 in float64.
+    module's path to theirs: ``{}`` stands for a layer's number, "" for the
+    whole model. A module that runs several times is compared each time; of
+    an output with several parts the first tensor counts, ``attn:1`` is its
+    second, ``attn:*`` all of them (`handmade.record` has the notation).
+    ``where`` (B, T), bool, picks the tokens to compare: not the padding. A
+    dict gives it to some of the ``layers`` only: a pooled output has no
+    tokens, an encoder others than a decoder. ``rtol`` is 1e-4 in float32 and
+    1e-10 in float64. ``checkpoint`` names the weights for the ledger.
+
+    Models whose parameters lie elsewhere are computed on `handmade.device()`
+    from copies of their parameters: nothing of theirs is moved. A model
+    without any, or spread over devices, runs where it is.
 
     Raises ParityError at the first layer that differs, ValueError where a
     path names no module or nothing can be compared.
     """
-    rows, allowed = [], rtol
-    how = {"layers": layers, "their_inputs": their_inputs, "where": where}
-    for row in differences(ours, theirs, inputs, **how):
+    for label, text in {"name": name, "checkpoint": checkpoint}.items():
+        missing = text is None and label == "checkpoint"
+        if not missing and not (isinstance(text, str) and text.strip()):
+            raise ValueError(f"{label}: got {text!r}, want a name to show")
+    if rtol is not None and not (isfinite(rtol) and rtol >= 0):
+        raise ValueError(f"rtol: got {rtol}, want a finite number >= 0")
+    found, where_run = _differences(
+        ours, theirs, inputs, layers, their_inputs, where, nan_equal
+    )
+    rows: list[ParityRow] = []
+    allowed = 0.0
+    for row in found:
         allowed = TOLERANCES.get(row.dtype, 0.0) if rtol is None else rtol
-        if not row.difference <= allowed:  # so that nan fails too
-            raise _error(name, row, allowed, [r.layer for r in rows])
+        if not row.difference <= allowed:
+            raise error(name, row, allowed, [r.layer for r in rows])
         rows.append(row)
-    report = ParityReport(name, rows[-1].dtype, allowed, tuple(rows))
-    _publish(report)
+    report = ParityReport(
+        name=name,
+        against=class_of(theirs),
+        checkpoint=checkpoint,
+        device=where_run,
+        dtype=rows[-1].dtype,
+        tolerance=allowed,
+        rows=tuple(rows),
+    )
+    publish(report)
     return report
 
 
-@torch.no_grad()
 def differences(
     ours: nn.Module,
     theirs: nn.Module,
-    inputs,
+    inputs: Any,
     *,
     layers: Mapping[str, str],
-    their_inputs=None,
-    where: torch.Tensor | None = None,
+    their_inputs: Any = None,
+    where: Where = None,
+    nan_equal: bool = False,
 ) -> list[ParityRow]:
     """Measure every layer and judge none: what ``parity`` judges.
 
     Arguments and ValueErrors as in ``parity``; rows in the order in which
     our modules finish.
     """
-    places = _expand(layers, ours, theirs)
+    found, _ = _differences(
+        ours, theirs, inputs, layers, their_inputs, where, nan_equal
+    )
+    return found
+
+
+@torch.no_grad()
+def _differences(
+    ours: nn.Module,
+    theirs: nn.Module,
+    inputs: Any,
+    layers: Mapping[str, str],
+    their_inputs: Any,
+    where: Where,
+    nan_equal: bool,
+) -> tuple[list[ParityRow], str]:
+    """Return the rows, and the kind of device they were computed on."""
+    places = list(paired(layers, ours, theirs))
+    _check_where(where, layers)
     their_inputs = inputs if their_inputs is None else their_inputs
-    our_seen = _record(ours, [*places], inputs)
-    wanted = [their for their, _ in places.values()]
-    their_seen = _record(theirs, wanted, their_inputs)
-    for our, (their, _) in places.items():
-        _known("our run", our, our_seen)
-        _known("their run", their, their_seen)
-    return [
-        _compare(our, *places[our], got, their_seen[places[our][0]], where)
-        for our, got in our_seen.items()
-    ]
-
-
-def _expand(layers: Mapping, ours: nn.Module, theirs: nn.Module) -> dict:
-    """Map every path of ours, ``{}`` filled in, to (theirs, pattern)."""
-    our_names = dict(ours.named_modules())
-    their_names = dict(theirs.named_modules())
-    places = {}
-    for pattern, their_pattern in layers.items():
-        if pattern.count("{}") != their_pattern.count("{}"):
-            both = f"{pattern!r} and {their_pattern!r}"
-            raise ValueError(f"layers: got {both}, want {{}} in both or none")
-        count = 1
-        while "{}" in pattern and (
-            pattern.format(count) in our_names
-            or their_pattern.format(count) in their_names
-        ):
-            count += 1
-        for number in range(count):
-            our, their = pattern.format(number), their_pattern.format(number)
-            _known("our model", our, our_names)
-            _known("their model", their, their_names)
-            places[our] = (their, pattern)
-    return places
-
-
-def _known(whose: str, path: str, names: Mapping) -> None:
-    if path not in names:
-        some = ", ".join([*names][1:6])
-        raise ValueError(
-            f"layers: {whose} has no module {path!r}; it has {some}, ..."
+    our_seen = _run(ours, inputs, [our for our, _, _ in places])
+    their_seen = _run(theirs, their_inputs, [their for _, their, _ in places])
+    pairs: dict[str, tuple[str, str, str, str]] = {}
+    for our, their, pattern in places:
+        ran, they_ran = our_seen.found[our], their_seen.found[their]
+        if len(ran) != len(they_ran):
+            raise ValueError(
+                f"layers: got {len(ran)} outputs of {our!r} and "
+                f"{len(they_ran)} of {their!r}, want as many of both"
+            )
+        for mine, other in zip(ran, they_ran, strict=True):
+            if mine in pairs:
+                raise ValueError(f"layers: got {mine!r} twice, want it once")
+            layer, their_layer = (
+                _short(mine, our, ran),
+                _short(other, their, they_ran),
+            )
+            pairs[mine] = (layer, their_layer, other, pattern)
+    rows = []
+    for key, got in our_seen.items():
+        layer, their_layer, other, pattern = pairs[key]
+        row = ParityRow(
+            layer, their_layer, pattern, got.dtype, inf, inf, (), (), ()
         )
+        mask = where.get(pattern) if isinstance(where, Mapping) else where
+        rows.append(_compare(row, got, their_seen[other], mask, nan_equal))
+    return rows, next(iter(our_seen.values())).device.type
 
 
-def _record(model: nn.Module, paths: list[str], inputs) -> dict:
-    """Run the model; return path -> output, in the order they finish."""
-    seen: dict[str, torch.Tensor] = {}
+def _short(key: str, name: str, ran: list[str]) -> str:
+    """Leave out the run's number of a module that ran once."""
+    runs = {Name.parse(each).run for each in ran}
+    if Name.parse(name).run == ":" and runs == {"0"}:
+        return str(replace(Name.parse(key), run=None))
+    return key
 
-    def keep(path: str):
-        def hook(module, args, output):
-            if path in seen:
-                raise ValueError(f"layers: {path!r} runs twice in one pass")
-            # a copy: a later layer may change its input in place
-            seen[path] = _first_tensor(path, output).clone()
 
-        return hook
-
-    handles = [
-        model.get_submodule(path).register_forward_hook(keep(path))
-        for path in paths
-    ]
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        if isinstance(inputs, Mapping):
-            model(**inputs)
+def _run(model: nn.Module, inputs: Any, names: list[str]) -> Recording:
+    """Record the model's run at home, its own parameters left alone."""
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    home = _home(tensors)
+    args, kwargs = _placed(arguments(inputs), home, {})
+    moved = {} if home is None else {n: x.to(home) for n, x in tensors.items()}
+    # copies: a later layer may change its input in place
+    with eval_mode(model), recording(model, names, copy=True) as seen:
+        if all(moved[name] is tensors[name] for name in moved):
+            model(*args, **kwargs)
         else:
-            model(*(inputs if isinstance(inputs, tuple) else (inputs,)))
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module, mode in modes.items():
-            module.training = mode
+            functional_call(model, moved, args, kwargs)
     return seen
 
 
-def _first_tensor(path: str, output) -> torch.Tensor:
-    if isinstance(output, torch.Tensor):
-        return output
-    for part in output.values() if isinstance(output, Mapping) else output:
-        if isinstance(part, torch.Tensor):
-            return part
-    raise ValueError(f"layers: the output of {path!r} has no tensor")
+def _home(tensors: Mapping[str, Tensor]) -> torch.device | None:
+    """Return where to compute, or None: where the model and inputs are."""
+    if len({tensor.device for tensor in tensors.values()}) != 1:
+        return None
+    home = device()
+    # parity needs float64, which MPS has not
+    return torch.device("cpu") if home.type == "mps" else home
 
 
-def _compare(our, their, pattern, got, want, where) -> ParityRow:
-    if got.dtype != want.dtype or not got.is_floating_point():
-        what = f"{_shown(our)}: got {got.dtype}, theirs {want.dtype}"
-        raise ValueError(f"{what}, want one floating dtype")
-    names = (our, their, pattern, got.dtype)
-    if got.shape != want.shape:
-        shapes = tuple(got.shape), tuple(want.shape)
-        return ParityRow(*names, inf, inf, (), *shapes)
-    if where is not None:
-        if where.dtype != torch.bool or where.shape != got.shape[:2]:
-            raise ValueError(
-                f"where: got {tuple(where.shape)} {where.dtype}, want bool "
-                f"{tuple(got.shape[:2])} for {_shown(our)}"
-            )
-        # hide, but keep the shape: the index reported is the model's own
-        hidden = ~where.reshape(*where.shape, *[1] * (got.ndim - 2))
-        got, want = got.masked_fill(hidden, 0), want.masked_fill(hidden, 0)
-    gap = (got.double() - want.double()).abs().nan_to_num(nan=inf)
-    index = tuple(int(i) for i in torch.unravel_index(gap.argmax(), gap.shape))
-    scale = want.abs().max().item() or 1.0
-    values = got[index].item(), want[index].item()
-    return ParityRow(*names, gap[index].item() / scale, scale, index, *values)
+def _placed(
+    value: Any, home: torch.device | None, done: dict[int, Tensor]
+) -> Any:
+    """Copy every tensor, so that no model changes another's inputs.
+
+    A tensor given twice stays one: some layers look whether query is key.
+    """
+    if isinstance(value, Tensor):
+        if id(value) not in done:
+            done[id(value)] = value.to(home or value.device, copy=True)
+        return done[id(value)]
+    if type(value) is dict:
+        return {key: _placed(x, home, done) for key, x in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(_placed(x, home, done) for x in value)
+    return value
 
 
-def _error(name, row, rtol, equal) -> ParityError:
-    if isinstance(row.ours, tuple):
-        what = f"ours has shape {row.ours}, theirs {row.theirs}"
-    else:
-        what = (
-            f"ours {row.ours:.6g}, theirs {row.theirs:.6g} at index "
-            f"{list(row.index)}\n  largest difference {row.difference:.1e} of "
-            f"the layer's largest number, allowed {rtol:.1e}"
+def _check_where(where: Where, layers: Mapping[str, str]) -> None:
+    masks: Any = where if isinstance(where, Mapping) else {"": where}
+    if isinstance(where, Mapping) and (not where or where.keys() - layers):
+        raise ValueError(
+            f"where: got {[*where]}, want masks for some of {[*layers]}"
         )
-    message = (
-        f"{name}: the first layer that differs is {_shown(row.layer)} "
-        f"(theirs: {_shown(row.their_layer)})\n  {what}\n"
-        f"  places compared before it, all equal: {len(equal)}"
+    for mask in masks.values():
+        if mask is None:
+            continue
+        bad = not isinstance(mask, Tensor) or mask.dtype != torch.bool
+        if bad or mask.ndim != 2:
+            raise ValueError(
+                f"where: got {_described(mask)}, want bool (B, T)"
+            )
+        if not mask.any():
+            raise ValueError("where: got no token to compare, want some")
+
+
+def _chosen(layer: str, where: Tensor, got: Tensor) -> Tensor:
+    """Spread a mask (B, T) over (B, T, ...), or (B, H, T, ...)."""
+    if got.ndim == 4:
+        tokens, chosen = got.shape[::2], where[:, None, :, None]
+    else:
+        tokens = got.shape[:2]
+        chosen = where.reshape(*where.shape, *[1] * (got.ndim - 2))
+    if got.ndim < 3 or where.shape != tokens:
+        raise ValueError(
+            f"where: got {tuple(where.shape)} for {layer} of shape "
+            f"{tuple(got.shape)}, want (B, T) of (B, T, D) or (B, H, T, S); "
+            "where=dict(...) leaves layers without tokens out"
+        )
+    return chosen
+
+
+def _compare(
+    row: ParityRow, got: Tensor, want: Tensor, where: Tensor | None, nan: bool
+) -> ParityRow:
+    """Fill in a row: how far the two are apart, and where most."""
+    layer = shown(row.layer)
+    if got.dtype != want.dtype or not got.is_floating_point():
+        what = f"{layer}: got {got.dtype}, theirs {want.dtype}"
+        raise ValueError(f"{what}, want one floating dtype")
+    if got.shape != want.shape:
+        return replace(row, ours=tuple(got.shape), theirs=tuple(want.shape))
+    if not got.numel():
+        shape = tuple(got.shape)
+        raise ValueError(f"{layer}: got shape {shape}, want some numbers")
+    chosen = None if where is None else _chosen(layer, where, got)
+    gap = largest_gap(got, want, chosen, nan_equal=nan)
+    return replace(
+        row,
+        difference=gap.difference,
+        scale=gap.scale,
+        index=gap.index,
+        ours=got[gap.index].item(),
+        theirs=want[gap.index].item(),
     )
-    return ParityError(message, row, equal)
 
 
-def _shown(path: str) -> str:
-    return path or "(whole model)"
-
-
-def _publish(report: ParityReport) -> None:
-    """In a notebook, leave the ledger's entry among the cell's outputs."""
-    if "IPython" in sys.modules:
-        shell = sys.modules["IPython"].get_ipython()
-        if shell is not None:
-            shell.display_pub.publish({MIME: report.ledger()})
+def _described(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{tuple(value.shape)} {value.dtype}"
+    return type(value).__name__

@@ -1,29 +1,41 @@
 """Follow one token through a run: name, shape, and what happened to it.
 
-A strip is made by hooks on the real modules, so it cannot say anything that
-did not happen. It is the small table under a chapter's code.
+A strip's stations are the outputs of the real modules in one real run, so it
+cannot say anything that did not happen. It is the small table under a
+chapter's code.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
+from handmade.record import record
+
 
 @dataclass(frozen=True)
 class Step:
-    """One station: what it is called, its tensor, and what happened there."""
+    """One station: what it is called, its tensor, and what happened there.
+
+    Raises ValueError where the value is no tensor.
+    """
 
     name: str
     value: torch.Tensor
     what: str
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.value, torch.Tensor):
+            kind = type(self.value).__name__
+            raise ValueError(f"value: got {kind}, want the station's tensor")
+
 
 class Strip:
-    """Stations in the order the token passed them.
+    """Stations in the order the token passed them; printed, a plain table.
 
-    Printing gives a plain table; in a notebook it is an HTML table.
+    Raises ValueError where there is no station.
     """
 
     def __init__(self, steps: list[Step]) -> None:
@@ -50,44 +62,23 @@ class Strip:
 
 
 def follow(
-    model: nn.Module, inputs: tuple, stations: Mapping[str, str]
+    model: nn.Module, inputs: Any, stations: Mapping[str, str]
 ) -> Strip:
     """Run the model once and note what each named module put out.
 
-    `stations` maps a module's path to what happens there, "" being the whole
-    model; `inputs` are the arguments of the call. Stations come in the order
-    their modules finish. Raises ValueError for a path that is no module or
-    that did not run.
+    ``stations`` maps a name, as in ``recording``, to what happens there, ""
+    being the whole model; ``inputs`` are the arguments of the call, a tensor,
+    a tuple or a dict. Stations come in the order their modules finish, and
+    hold what they put out, also where a later one writes over it.
+    Raises ValueError for a name that is no module's or that did not run.
     """
-    modules = dict(model.named_modules())
-    for path in stations:
-        if path not in modules:
-            raise ValueError(
-                f"stations: got {path!r}, want a module's path, such as "
-                f"{', '.join(list(modules)[1:5])}"
-            )
-    seen: list[Step] = []
-
-    def keep(path: str):
-        def hook(module, args, output):
-            tensor = output if torch.is_tensor(output) else output[0]
-            name = path or type(model).__name__
-            seen.append(Step(name, tensor.detach(), stations[path]))
-
-        return hook
-
-    handles = [
-        modules[path].register_forward_hook(keep(path)) for path in stations
-    ]
-    try:
-        with torch.no_grad():
-            model(*inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
-    missing = set(stations) - {
-        "" if step.name == type(model).__name__ else step.name for step in seen
+    seen = record(model, inputs, stations, copy=True)
+    what = {
+        key: stations[name] for name in seen.found for key in seen.found[name]
     }
-    if missing:
-        raise ValueError(f"stations: {sorted(missing)} did not run")
-    return Strip(seen)
+    return Strip(
+        [
+            Step(key or type(model).__name__, tensor, what[key])
+            for key, tensor in seen.items()
+        ]
+    )

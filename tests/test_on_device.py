@@ -1,0 +1,555 @@
+"""Everything that computes also computes on another device, and the same.
+
+Each case below builds modules and inputs on the CPU, moves them with `to`,
+runs, and returns tensors: they must lie on the device and hold the CPU's
+numbers. A mask, a position or a counter made on the wrong device raises.
+
+The device is `--device`: without the option, a fake one that needs no
+hardware (`second_device`); with `--device cuda`, the real thing. A new block,
+model or loop takes one case here: `test_everything_has_a_case` names what
+has none.
+"""
+
+import ast
+import functools
+import importlib
+import inspect
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from types import CodeType, FrameType
+from typing import Any
+
+import pytest
+import torch
+from handmade.blocks import masks as mask_functions
+from handmade.blocks import mixture_of_experts as moe
+from handmade.blocks import why_attention
+from handmade.blocks.alibi import alibi_bias
+from handmade.blocks.attention import attention
+from handmade.blocks.block import Block
+from handmade.blocks.feedforward import FeedForward, SwiGLU, gelu, gelu_tanh
+from handmade.blocks.masks import causal_mask, padding_mask
+from handmade.blocks.multi_head import MultiHeadAttention
+from handmade.blocks.norms import BatchNorm, LayerNorm, RMSNorm
+from handmade.blocks.positions import LearnedPositions, sinusoidal_positions
+from handmade.blocks.rope import rope_angles, token_positions
+from handmade.inference import sampling
+from handmade.inference.beam import beam_search
+from handmade.inference.cache import KVCache
+from handmade.inference.generate import generate
+from handmade.models.llama import Llama, LlamaConfig
+from handmade.parity import differences, parity
+from handmade.record import record
+from handmade.text.data import document_mask
+from handmade.text.embeddings import lookup
+from second_device import NAME, Second, second_device
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+To = Callable[[Any], Any]
+CASES: dict[str, Callable[[To], Any]] = {}
+PARTS = ("blocks", "models", "inference", "training")
+# public functions that no case enters, and why
+EXEMPT: dict[str, str] = {
+    "blocks.why_attention.RecurrentRecall": "torch's GRU has a kernel there",
+    "blocks.why_attention.recall_batch": "data, drawn by a CPU generator",
+    "blocks.why_attention.matrix_products": "counts a graph's nodes",
+    "blocks.extrapolation.CharModel": "an experiment's",
+    "blocks.extrapolation.stored_runs": "an experiment's",
+}
+
+
+def case(function: Callable[[To], Any]) -> Callable[[To], Any]:
+    """Enter a function into the table of cases."""
+    CASES[function.__name__] = function
+    return function
+
+
+@pytest.fixture(scope="session")
+def wanted(request) -> str:
+    return request.config.getoption("--device") or NAME
+
+
+@contextmanager
+def on(name: str) -> Iterator[To]:
+    """Yield a function that moves tensors, modules and lists to a device."""
+    with second_device() if name == NAME else nullcontext():
+
+        def to(what: Any) -> Any:
+            if isinstance(what, tuple | list):
+                return type(what)(map(to, what))
+            return what.to(name)
+
+        yield to
+
+
+def tensors(result: Any) -> list[Tensor]:
+    if isinstance(result, Tensor):
+        return [result]
+    if isinstance(result, dict):
+        result = [*result.values()]
+    return [x for part in result for x in tensors(part)]
+
+
+def home(tensor: Tensor) -> Tensor:
+    """Return a result's numbers on the CPU, its gradient left behind."""
+    tensor = tensor.detach()
+    return tensor.inner if isinstance(tensor, Second) else tensor.cpu()
+
+
+def step(model: nn.Module, *inputs: Any, **options: Any) -> list[Tensor]:
+    """Forward, backward and AdamW: the output, gradients and new weights."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    out = tensors([model(*inputs, **options)])
+    sum(each.pow(3).sum() for each in out).backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    used = [p for p in model.parameters() if p.grad is not None]
+    return [*out, *(p.grad for p in used), *used]
+
+
+def randn(*shape: int) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64)
+
+
+def llama(**changes: Any) -> Llama:
+    sizes = {
+        "vocab_size": 23, "d_model": 16, "n_layers": 3, "n_heads": 4,
+        "n_kv_heads": 2, "d_ff": 20, "max_seq_len": 40,
+    }  # fmt: skip
+    model = Llama(LlamaConfig(**{**sizes, **changes})).double()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.4)
+    return model
+
+
+def padded() -> tuple[Tensor, Tensor]:
+    mask = torch.ones(2, 5, dtype=torch.int64)
+    mask[1, :2] = 0
+    return torch.randint(23, (2, 5)), mask
+
+
+@case
+def attention_functions(to):
+    q, k, v = to([randn(2, 6, 4, 8), randn(2, 3, 5, 8), randn(2, 3, 5, 8)])
+    real = to(torch.tensor([[1, 1, 1, 1, 1], [0, 0, 0, 1, 1]]))
+    mask = causal_mask(4, 5, device=q.device) & padding_mask(real)
+    bias = alibi_bias(6, 4, 5, device=q.device, dtype=q.dtype)
+    return [
+        attention(q, k, v),
+        attention(q, k, v, mask),
+        attention(q, k, v, bias, return_weights=True),
+    ]
+
+
+@case
+def masks(to):
+    x = to(randn(1))
+    documents = to(torch.tensor([[0, 0, 1, 1, -1]]))
+    return [
+        causal_mask(3, 5, device=x.device),
+        mask_functions.prefix_mask(4, 2, device=x.device),
+        mask_functions.sliding_window_mask(4, 2, device=x.device),
+        document_mask(documents),
+        token_positions(to(torch.tensor([[0, 1, 1], [1, 1, 1]]))),
+    ]
+
+
+@case
+def multi_head(to):
+    ours = to(MultiHeadAttention(12, 4, n_kv_heads=2, bias=True).double())
+    x, other = to([randn(2, 5, 12), randn(2, 3, 12)])
+    mask = causal_mask(5, device=x.device)
+    return [step(ours, x, mask=mask), step(ours, x, other)]
+
+
+@case
+def rope(to):
+    ours = to(MultiHeadAttention(12, 3).double())
+    x, at = to([randn(2, 5, 12), torch.randint(9, (2, 5))])
+    return step(ours, x, rope=rope_angles(at, 4))
+
+
+@case
+def norms(to):
+    x = to(randn(2, 5, 6))
+    made = [kind(6).double() for kind in (LayerNorm, RMSNorm, BatchNorm)]
+    batch = to(made[2])
+    return [
+        *(step(to(norm), x) for norm in made[:2]),
+        step(batch, x),
+        batch.running_mean,
+        batch.eval()(x),
+    ]
+
+
+@case
+def feedforward(to):
+    x = to(randn(2, 5, 6))
+    layers = [FeedForward(6, 10, f) for f in (gelu, gelu_tanh)]
+    return [step(to(m.double()), x) for m in (*layers, SwiGLU(6, 10))]
+
+
+@case
+def experts(to):
+    ours = to(moe.MixtureOfExperts(6, 10, 5, 2))
+    x, mask = to([randn(2, 7, 6).float(), torch.ones(14)])
+    _, logits = ours(x, return_logits=True)
+    _, chosen = moe.route(logits, 2)
+    return [
+        step(ours, x),
+        moe.load_balancing_loss(logits, 2),
+        moe.load_balancing_loss(logits, 2, mask),
+        moe.expert_load(chosen, 5),
+    ]
+
+
+@case
+def positions(to):
+    table = to(LearnedPositions(9, 6))
+    at = to(torch.arange(7)[None])
+    return [step(table, at), sinusoidal_positions(at, 6)]
+
+
+@case
+def blocks(to):
+    x = to(randn(2, 5, 12))
+    results = []
+    for placement in ("pre", "post"):
+        block = Block(
+            attn_norm=RMSNorm(12),
+            attn=MultiHeadAttention(12, 3),
+            ffn_norm=RMSNorm(12),
+            ffn=SwiGLU(12, 20),
+            placement=placement,
+        )
+        mask = causal_mask(5, device=x.device)
+        results.append(step(to(block.double()), x, mask=mask))
+    return results
+
+
+@case
+def embeddings(to):
+    table, ids = to([randn(9, 4), torch.tensor([[1, 3, 3]])])
+    table.requires_grad_()
+    out = lookup(table, ids)
+    out.pow(2).sum().backward()
+    return [out, table.grad]
+
+
+@case
+def llama_training(to):
+    model, (ids, mask) = to(llama()), to(padded())
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    losses = []
+    for _ in range(2):
+        logits = model(ids, mask)[:, :-1]
+        loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss)
+    return [losses, *model.parameters()]
+
+
+@case
+def llama_with_a_cache(to):
+    model, (ids, mask) = to(llama(tie_embeddings=True)), to(padded())
+    cache = KVCache()
+    first = model(ids[:, :3], mask[:, :3], cache=cache)
+    cache.reorder(to(torch.tensor([1, 0, 1])))
+    rows = to(torch.tensor([1, 0, 1]))
+    return [first, model(ids[rows, 3:], mask[rows], cache=cache)]
+
+
+@case
+def llama_from_and_to_hf(to):
+    model, (ids, _) = to(llama()), to(padded())
+    ours = Llama.from_hf(model.to_hf())
+    return [*ours.parameters(), ours(ids)]
+
+
+@case
+def generation(to):
+    model, (ids, mask) = to(llama()), to(padded())
+    options = {"max_new_tokens": 6, "attention_mask": mask}
+    return [
+        generate(model, ids, max_new_tokens=4),
+        generate(model, ids, **options, eos_id=[3, 4], pad_id=0),
+        generate(model, ids, **options, use_cache=False),
+        generate(model, ids, **options, repetition_penalty=1.5, eos_id=1),
+    ]
+
+
+@case
+def beams(to):
+    model, (ids, mask) = to(llama()), to(padded())
+    options = {"num_beams": 3, "max_new_tokens": 5, "eos_id": 4}
+    return [
+        *beam_search(model, ids, **options, num_return_sequences=2),
+        *beam_search(model, ids, **options, attention_mask=mask),
+        *beam_search(model, ids, **options, use_cache=False),
+    ]
+
+
+@case
+def filters(to):
+    logits, ids = to([randn(2, 9), torch.tensor([[1, 2], [3, 3]])])
+    mask = to(torch.tensor([[0, 1], [1, 1]]))
+    penalty = sampling.repetition_penalty
+    return [
+        sampling.temperature(logits, 0.7),
+        sampling.top_k(logits, 3),
+        sampling.top_p(logits, 0.6),
+        sampling.min_p(logits, 0.3),
+        penalty(logits, ids, 1.5),
+        penalty(logits, ids, 1.5, attention_mask=mask),
+        sampling.greedy(logits),
+    ]
+
+
+@case
+def drawing(to):
+    """One token has all the probability: any generator draws it."""
+    logits = torch.full((2, 9), -1e9)
+    logits[:, 4] = 0
+    model, ids = to(llama()), to(padded()[0])
+    drawn = generate(
+        model, ids, max_new_tokens=3, temperature=1e-6, top_k=5, top_p=0.9,
+        min_p=0.1,
+    )  # fmt: skip
+    return [sampling.sample(to(logits)), drawn]
+
+
+@case
+def recall(to):
+    keys, asked = torch.randint(64, (2, 3, 7))
+    values = torch.randint(16, (3, 7))
+    inputs = to([keys, values, asked])
+    return step(to(why_attention.AttentionRecall(8)), *inputs)
+
+
+@case
+def recordings(to):
+    model, (ids, mask) = to(llama()), to(padded())
+    names = ["blocks.1.attn", "norm", ""]
+    return dict(record(model, (ids, mask), names))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_on_another_device(name, wanted):
+    def run(device):
+        torch.manual_seed(0)
+        with on(device) as to:
+            return tensors(CASES[name](to))
+
+    want, got = run("cpu"), run(wanted)
+    assert want, "a case returns tensors"
+    for mine, theirs in zip(got, want, strict=True):
+        assert mine.device.type == torch.device(wanted).type
+        torch.testing.assert_close(
+            home(mine), home(theirs), rtol=1e-4, atol=1e-5
+        )
+
+
+class Counted(nn.Module):
+    """Has nothing to move: it runs where its inputs are."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_parity_runs_there_and_moves_nothing(monkeypatch, wanted, dtype):
+    monkeypatch.setenv("HANDMADE_DEVICE", wanted)
+    torch.manual_seed(0)
+    ours = llama(tie_embeddings=True).to(dtype)
+    theirs = ours.to_hf()
+    weights = [*ours.parameters(), *theirs.parameters()]
+    ids, mask = padded()
+    options = {"layers": Llama.HF_LAYERS, "where": mask.bool()}
+    options["their_inputs"] = {
+        "input_ids": ids,
+        "attention_mask": mask,
+        "position_ids": token_positions(mask),
+    }
+    inputs = {"ids": ids, "attention_mask": mask}
+    with on(wanted):
+        report = parity(ours, theirs, inputs, name="there", **options)
+        assert report.device == report.ledger()["device"]
+        assert report.device == torch.device(wanted).type
+        with torch.no_grad():
+            ours.blocks[1].ffn.down_proj.weight[3] += 1
+        rows = differences(ours, theirs, inputs, **options)
+        first = next(row for row in rows if row.difference > report.tolerance)
+        assert first.layer == "blocks.1.ffn"
+        # also after an error, and with the very same parameters
+        broken = ours.norm.register_forward_hook(lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            parity(ours, theirs, inputs, name="broken", **options)
+        broken.remove()
+    after = [*ours.parameters(), *theirs.parameters()]
+    assert all(a is b for a, b in zip(weights, after, strict=True))
+    assert all(p.device.type == "cpu" for p in after)
+    assert ids.device.type == "cpu"
+
+
+def test_parity_leaves_a_model_without_parameters_where_it_is(
+    monkeypatch, wanted
+):
+    monkeypatch.setenv("HANDMADE_DEVICE", wanted)
+    layers = {"": ""}
+    with on(wanted):
+        x = torch.ones(2, 3)
+        report = parity(Counted(), Counted(), x, layers=layers, name="counted")
+        assert report.device == "cpu"
+        # against one that has some: each runs where it belongs
+        eye = nn.Linear(3, 3, bias=False)
+        eye.weight.data = 2 * torch.eye(3)
+        report = parity(eye, Counted(), x, layers=layers, name="both")
+        assert report.device == torch.device(wanted).type
+
+
+def modules() -> Iterator[Any]:
+    """Import every module of the parts that compute."""
+    for part in PARTS:
+        try:
+            package = importlib.import_module(f"handmade.{part}")
+        except ModuleNotFoundError:
+            continue
+        for found in pkgutil.walk_packages(
+            package.__path__, f"{package.__name__}."
+        ):
+            yield importlib.import_module(found.name)
+
+
+def computing() -> dict[str, CodeType]:
+    """Return name -> code of what takes or makes tensors and is public."""
+    found = {}
+    for module in modules():
+        for name, value in vars(module).items():
+            if name.startswith("_") or inspect.isbuiltin(value):
+                continue
+            if getattr(value, "__module__", "") != module.__name__:
+                continue
+            short = f"{module.__name__.removeprefix('handmade.')}.{name}"
+            if inspect.isclass(value) and issubclass(value, nn.Module):
+                found[short] = value.forward.__code__
+            elif inspect.isfunction(value):
+                function = inspect.unwrap(value)
+                if "Tensor" in str(function.__annotations__):
+                    found[short] = function.__code__
+    return found
+
+
+@pytest.fixture(scope="session")
+def entered() -> dict[str, set[CodeType]]:
+    """Map each case to the functions it calls."""
+    calls: dict[str, set[CodeType]] = {}
+    before = sys.getprofile()
+    for name, run in CASES.items():
+        codes = calls[name] = set()
+
+        def note(frame: FrameType, event: str, _: Any, codes=codes) -> None:
+            if event == "call":
+                codes.add(frame.f_code)
+
+        torch.manual_seed(0)
+        with on("cpu") as to:
+            sys.setprofile(note)
+            try:
+                run(to)
+            finally:
+                sys.setprofile(before)
+    return calls
+
+
+def test_everything_has_a_case(entered):
+    seen = set().union(*entered.values())
+    missing = [
+        name
+        for name, code in computing().items()
+        if code not in seen and name not in EXEMPT
+    ]
+    assert not missing, f"no case of test_on_device.py enters {missing}"
+
+
+def places() -> Iterator[tuple[str, str, int]]:
+    """Yield (module, function, line) of every `device=` given in a call."""
+    for module in modules():
+        tree = ast.parse(inspect.getsource(module))
+        yield from (
+            (module.__name__, function, keyword.lineno)
+            for function, keyword in device_keywords(tree)
+        )
+
+
+def device_keywords(
+    tree: ast.AST, path: str = "", *, within: bool = False
+) -> Iterator[tuple[str, ast.keyword]]:
+    """Yield (function, `device=` keyword); a nested function is its outer."""
+    for node in ast.iter_child_nodes(tree):
+        inner, is_function = path, isinstance(node, ast.FunctionDef)
+        if (is_function or isinstance(node, ast.ClassDef)) and not within:
+            inner = f"{path}.{node.name}".lstrip(".")
+        if isinstance(node, ast.Call):
+            for keyword in node.keywords:
+                if keyword.arg == "device":
+                    yield inner, keyword
+        yield from device_keywords(node, inner, within=within or is_function)
+
+
+def without(module: Any, line: int) -> ast.Module:
+    """Return the module's syntax with the `device=` of that line left out."""
+    tree = ast.parse(inspect.getsource(module))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            node.keywords = [
+                keyword
+                for keyword in node.keywords
+                if (keyword.arg, keyword.lineno) != ("device", line)
+            ]
+    return tree
+
+
+def code_of(code: CodeType, function: str) -> CodeType:
+    if code.co_qualname == function:
+        return code
+    inner = [each for each in code.co_consts if isinstance(each, CodeType)]
+    found = [each for each in inner if function.startswith(each.co_qualname)]
+    exact = [each for each in found if each.co_qualname == function]
+    return code_of((exact or found)[0], function)
+
+
+# the experiments' own files are no part of this
+PLACES = [p for p in places() if "extrapolation" not in p[0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "line"),
+    PLACES,
+    ids=[f"{m.removeprefix('handmade.')}.{f}:{n}" for m, f, n in PLACES],
+)
+def test_a_device_left_out_is_noticed(
+    monkeypatch, entered, name, function, line
+):
+    """Plant the mix-up this suite is for, at every place where one can be."""
+    module = importlib.import_module(name)
+    live = functools.reduce(getattr, function.split("."), module)
+    live = inspect.unwrap(getattr(live, "__func__", live))
+    users = [c for c, codes in entered.items() if live.__code__ in codes]
+    assert users, "no case comes here"
+    wrong = compile(without(module, line), module.__file__, "exec")
+    monkeypatch.setattr(live, "__code__", code_of(wrong, function))
+    for each in users:
+        torch.manual_seed(0)
+        try:
+            with on(NAME) as to:
+                result = tensors(CASES[each](to))
+        except RuntimeError:
+            return
+        if any(x.device.type != NAME for x in result):
+            return
+    pytest.fail(f"{users} pass without it")

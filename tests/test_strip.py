@@ -1,0 +1,155 @@
+"""A strip shows the tensors of the real run, in the order they came."""
+
+import ast
+
+import pytest
+import torch
+from bookbinder.book import Page, find_book
+from handmade.blocks.block import Block
+from handmade.blocks.feedforward import FeedForward
+from handmade.blocks.multi_head import MultiHeadAttention
+from handmade.blocks.norms import RMSNorm
+from handmade.models.llama import Llama, LlamaConfig
+from handmade.strip import Step, Strip, follow
+from torch import nn
+
+PAGES = [page for page in find_book().pages if page.has_cells]
+
+
+class Twice(nn.Module):
+    """Writes over what its first layer put out, then runs it again."""
+
+    def __init__(self):
+        super().__init__()
+        self.lin = nn.Linear(2, 2)
+        self.idle = nn.Linear(2, 2)
+
+    def forward(self, x, scale=1.0):
+        return self.lin(self.lin(x).mul_(scale)), None
+
+
+def block():
+    torch.manual_seed(0)
+    return Block(
+        attn_norm=RMSNorm(6),
+        attn=MultiHeadAttention(6, 3),
+        ffn_norm=RMSNorm(6),
+        ffn=FeedForward(6, 10, torch.nn.functional.gelu),
+    )
+
+
+def test_stations_hold_what_the_modules_put_out():
+    model, x = block(), torch.randn(2, 5, 6)
+    stations = ("", "ffn", "ffn_norm", "attn", "attn_norm")
+    strip = follow(model, (x,), {name: f"it is {name}" for name in stations})
+    with torch.no_grad():
+        normed = model.attn_norm(x)
+        attended = model.attn(normed)
+        stream = x + attended
+        again = model.ffn_norm(stream)
+        wanted = [normed, attended, again, model.ffn(again), model(x)]
+    assert [step.name for step in strip.steps] == [
+        "attn_norm", "attn", "ffn_norm", "ffn", "Block",
+    ]  # fmt: skip
+    for step, want in zip(strip.steps, wanted, strict=True):
+        assert want.count_nonzero()
+        torch.testing.assert_close(step.value, want)
+    assert strip.steps[-1].what == "it is "
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_station_keeps_what_a_later_module_overwrites():
+    model, x = Twice(), torch.randn(3, 2)
+    strip = follow(model, {"x": x, "scale": 0.0}, {"lin[:]": "mixed"})
+    assert [step.name for step in strip.steps] == ["lin[0]", "lin[1]"]
+    first, second = (step.value for step in strip.steps)
+    torch.testing.assert_close(first, model.lin(x).detach())
+    torch.testing.assert_close(second, model.lin(0 * first).detach())
+    assert not first.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("stations", "message"),
+    [
+        ({"line": "?"}, "got 'line', want a module of Twice, such as 'lin'"),
+        ({"idle": "?"}, "'idle', want modules that run"),
+        ({"lin": "?"}, r"want 'lin\[0\]'"),
+        ({}, "got none"),
+    ],
+)
+def test_wrong_stations(stations, message):
+    model = Twice()
+    with pytest.raises(ValueError, match=message):
+        follow(model, (torch.ones(1, 2),), stations)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_strip_is_a_table():
+    strip = Strip(
+        [
+            Step("q_BHTK", torch.zeros(2, 3, 4, 5), "cut into heads"),
+            Step("x", torch.zeros(()), "a number"),
+        ]
+    )
+    assert strip.rows() == [
+        ("q_BHTK", "[2, 3, 4, 5]", "cut into heads"),
+        ("x", "[]", "a number"),
+    ]
+    assert repr(strip).splitlines() == [
+        "name    shape         what happened",
+        "q_BHTK  [2, 3, 4, 5]  cut into heads",
+        "x       []            a number",
+    ]
+    with pytest.raises(ValueError, match="steps: got none"):
+        Strip([])
+    with pytest.raises(ValueError, match="value: got list"):
+        Step("x", [1.0], "no tensor")
+
+
+def test_a_whole_model_is_followed():
+    config = LlamaConfig(
+        vocab_size=11, d_model=12, n_layers=2, n_heads=3, n_kv_heads=1,
+        d_ff=16, max_seq_len=8,
+    )  # fmt: skip
+    model, ids = Llama(config), torch.arange(6).reshape(2, 3)
+    strip = follow(model, ids, {"blocks.1.attn.k_proj": "k", "": "logits"})
+    assert [name for name, _, _ in strip.rows()] == [
+        "blocks.1.attn.k_proj", "Llama",
+    ]  # fmt: skip
+    torch.testing.assert_close(strip.steps[1].value, model(ids).detach())
+
+
+def steps_of(page: Page) -> list[tuple[str, ast.Call]]:
+    """Return every Step(...) that a page's cells make by hand."""
+    return [
+        (f"{page.source.stem}:{cell_number}", node)
+        for cell_number, cell in enumerate(page.cells("code"))
+        if "handmade.strip" in cell.source
+        for node in ast.walk(ast.parse(cell.source))
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "id", "") == "Step"
+    ]
+
+
+MADE = [found for page in PAGES for found in steps_of(page)]
+
+
+def test_pages_have_steps_to_look_at():
+    assert len(MADE) > 20
+
+
+@pytest.mark.parametrize(
+    ("place", "step"), MADE, ids=[f"{p}-{i}" for i, (p, _) in enumerate(MADE)]
+)
+def test_a_pages_step_shows_a_tensor_it_has(place, step):
+    """Not one made for the strip: zeros of the right shape show nothing."""
+    value = step.args[1]
+    made = {
+        node.attr if isinstance(node, ast.Attribute) else node.id
+        for node in ast.walk(value)
+        if isinstance(node, ast.Attribute | ast.Name)
+    }
+    assert not made & {
+        "zeros", "ones", "empty", "full", "rand", "randn", "zeros_like",
+        "ones_like", "empty_like", "randn_like", "new_zeros", "arange",
+    }, ast.unparse(value)  # fmt: skip
