@@ -249,7 +249,7 @@ BAD = [
         lambda: sampling.repetition_penalty(
             Z, IDS, 2.0, attention_mask=[[1, 1, 1]]
         ),
-        "attention_mask: got shape list",
+        "attention_mask: got shape none: not a tensor",
     ),
     (lambda: sampling.sample(Z, generator=3), "generator: got a int"),
     (lambda: sampling.sample(Z[0]), r"want \(B, V\)"),

@@ -173,13 +173,15 @@ def _check_seen(
             f"ids: got {int(ids.amin())} to {int(ids.amax())}, want them in "
             f"[0, {V}), the logits' vocabulary"
         )
-    if attention_mask is not None:
-        got = getattr(attention_mask, "shape", type(attention_mask).__name__)
-        if got != ids.shape:
-            raise ValueError(
-                f"attention_mask: got shape {got}, want that of ids, "
-                f"{tuple(ids.shape)}"
-            )
+    if attention_mask is None:
+        return
+    shape = getattr(attention_mask, "shape", None)
+    got = tuple(shape) if shape is not None else "none: not a tensor"
+    if got != tuple(ids.shape):
+        raise ValueError(
+            f"attention_mask: got shape {got}, want that of ids, "
+            f"{tuple(ids.shape)}"
+        )
 
 
 def check_logits(logits: Tensor) -> None:
