@@ -83,7 +83,7 @@ bench: weights
 # to choose, so those lines stay out, as do platforms nobody here runs.
 lock: setup
 	$(PY) -m pip install --quiet uv
-	(sed -n '/^-e/q; /^#/p' requirements.txt; echo "-e ./code"; \
+	(sed -n '/^-e/q; /^#/p' requirements.txt; echo "-e ./code[bind]"; \
 	 echo "torch==2.13.0"; \
 	 $(PY) -m uv pip compile --quiet --universal --python-version 3.11.5 \
 	   --no-header --no-annotate requirements.in | \

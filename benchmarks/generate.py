@@ -16,7 +16,7 @@ import torch
 from handmade.inference.beam import beam_search
 from handmade.inference.generate import generate
 from handmade.models.llama import Llama
-from handmade.weights import smollm2
+from handmade.weights.smollm2 import smollm2
 
 TEXT = "Once upon a time, in a small town by the sea, there lived an old man"
 

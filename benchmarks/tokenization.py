@@ -18,7 +18,9 @@ from handmade.text.bpe_train import learn_merges, recount_merges
 from handmade.text.pretokenize import splitter
 from handmade.text.unigram import UnigramTokenizer
 from handmade.text.wordpiece import WordPieceTokenizer
-from handmade.weights import minilm, shakespeare, smollm2
+from handmade.weights.minilm import minilm
+from handmade.weights.shakespeare import shakespeare
+from handmade.weights.smollm2 import smollm2
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 MEGABYTE = 1_000_000

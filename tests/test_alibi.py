@@ -12,7 +12,7 @@ from handmade.blocks.alibi import alibi_bias, alibi_slopes
 from handmade.blocks.attention import attention
 from handmade.blocks.masks import causal_mask, padding_mask
 from handmade.blocks.multi_head import MultiHeadAttention
-from handmade.weights import random_reference
+from handmade.weights.reference import random_reference
 from torch.testing import assert_close
 
 
@@ -71,7 +71,8 @@ def test_only_the_distance_counts():
     near = hidden(alibi_bias(H, T, dtype=torch.float64), causal_mask(T))
     late = alibi_bias(H, far + T, dtype=torch.float64)[:, far:, far:]
     late = hidden(late, causal_mask(T))
-    assert_close(attention(q, k, v, near), attention(q, k, v, late))
+    near, late = attention(q, k, v, near[None]), attention(q, k, v, late[None])
+    assert_close(near, late)
 
 
 @pytest.mark.parametrize(
@@ -131,11 +132,35 @@ def test_the_ramp_loses_neighbours_in_bfloat16_and_distances_do_not():
     assert (ours.softmax(-1) - exact).abs().sum() / 2 < 0.02
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("n_heads", [3, 8, 12])
+def test_half_precision_is_rounded_once(dtype, n_heads):
+    # rounded slopes times rounded distances would be off by more
+    exact = alibi_bias(n_heads, 2, 3000, dtype=torch.float64)
+    got = alibi_bias(n_heads, 2, 3000, dtype=dtype)
+    assert torch.equal(got, exact.to(dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_float32_bias_under_autocast(dtype):
+    H, T = 3, 7
+    attn, x = MultiHeadAttention(12, H), torch.randn(2, T, 12)
+    bias = hidden(alibi_bias(H, T), causal_mask(T))[None]
+    want = attn(x, mask=bias)
+    with torch.autocast("cpu", dtype):
+        got = attn(x, mask=bias)
+    assert got.dtype == dtype
+    assert_close(got.float(), want, rtol=0, atol=0.02)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         (lambda: alibi_slopes(0), "n_heads: got 0"),
         (lambda: alibi_bias(4, 5, 3), "T: got 5 queries"),
+        (lambda: alibi_slopes(2.0), "n_heads: got 2.0"),
+        (lambda: alibi_bias(4, 5, "7"), "S: got '7'"),
+        (lambda: alibi_bias(4, 5, dtype=torch.int64), "dtype: got torch.int6"),
     ],
 )
 def test_errors(wrong, message):

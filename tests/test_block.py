@@ -44,7 +44,7 @@ def test_only_attention_sees_mask_rope_and_cache():
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_equals_transformers(dtype):
     from handmade.blocks.rope import rope_angles
-    from handmade.weights import random_reference
+    from handmade.weights.reference import random_reference
     from transformers import LlamaConfig
     from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
@@ -59,9 +59,9 @@ def test_equals_transformers(dtype):
     theirs = random_reference(lambda c: LlamaDecoderLayer(c, 0), config)
     theirs.to(dtype)
     ours = Block(
-        attn_norm=RMSNorm(12, config.rms_norm_eps),
+        attn_norm=RMSNorm(12, config.rms_norm_eps, precision=torch.float32),
         attn=MultiHeadAttention(12, 6, n_kv_heads=2, d_head=4),
-        ffn_norm=RMSNorm(12, config.rms_norm_eps),
+        ffn_norm=RMSNorm(12, config.rms_norm_eps, precision=torch.float32),
         ffn=SwiGLU(12, 20),
     ).to(dtype)
     names = {

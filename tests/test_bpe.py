@@ -17,7 +17,8 @@ from handmade.text import pretokenize, unicode_classes
 from handmade.text.bpe import LONG, BPETokenizer
 from handmade.text.bpe_train import learn_merges, recount_merges
 from handmade.text.samples import ARTICLE_1, HARD
-from handmade.weights import shakespeare, smollm2
+from handmade.weights.shakespeare import shakespeare
+from handmade.weights.smollm2 import smollm2
 from handmade.widgets.merge_steps import merge_steps, pack
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -239,7 +240,9 @@ def test_wrong_arguments_are_named(trained):
         BPETokenizer.train(["abc"], 256, ["<s>"])
     with pytest.raises(ValueError, match="texts"):
         BPETokenizer.train("abc", 300)
-    with pytest.raises(ValueError, match=r"merges: number 0 .*'x' \+ 'y'"):
+    with pytest.raises(
+        ValueError, match=r"merges: got number 0, .*'x' \+ 'y'"
+    ):
         BPETokenizer({"x": 0}, [("x", "y")])
 
 
@@ -318,7 +321,9 @@ def test_merges_are_the_librarys_on_many_scripts():
 
 
 @given(
-    words=st.lists(st.text("ab", min_size=1, max_size=12), max_size=8),
+    words=st.lists(
+        st.text("ab", min_size=1, max_size=12), min_size=1, max_size=8
+    ),
     size=st.integers(256, 290),
 )
 @settings(max_examples=200)
@@ -331,6 +336,15 @@ def test_merges_are_the_librarys_where_ties_abound(words, size):
     # keeps the later place, and so does our rank
     last = {pair: i for i, pair in enumerate(ours.merges)}
     assert sorted(last, key=last.get) == merges_of(theirs)
+
+
+@pytest.mark.parametrize("texts", [[], [""], ["", ""]])
+def test_nothing_to_learn_from_is_an_error(texts):
+    with pytest.raises(ValueError, match="texts: got no word, want"):
+        BPETokenizer.train(texts, 300)
+    for learn in (learn_merges, recount_merges):
+        with pytest.raises(ValueError, match=r"got .*, want"):
+            learn(Counter(), 300)
 
 
 # -- files
@@ -351,8 +365,9 @@ def test_digits_are_saved_too(tmp_path):
     "change",
     [
         {"type": "WordPiece"},
-        {"unk_token": "x"},
-        {"ignore_merges": True},
+        {"dropout": 0.1},
+        {"end_of_word_suffix": "</w>"},
+        {"invented_later": 7},
         {"merges": [["q", "not there"]]},
         {"vocab": 3},
         {"vocab": {"a b": 0}},
@@ -369,10 +384,10 @@ def test_a_file_of_another_kind_is_refused_by_name(trained, tmp_path, change):
 
 def test_other_tokenizers_are_refused():
     other = Tokenizer(models.BPE())
-    with pytest.raises(ValueError, match="pre-tokenizer"):
+    with pytest.raises(ValueError, match="pre_tokenizer: got null"):
         BPETokenizer.from_hf(other)
     other.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    with pytest.raises(ValueError, match="prefix space"):
+    with pytest.raises(ValueError, match="add_prefix_space: got true"):
         BPETokenizer.from_hf(other)
     with pytest.raises(ValueError, match="want a fast"):
         BPETokenizer.from_hf("SmolLM2")

@@ -6,7 +6,9 @@ and by perturbation: change one document, and no other one moves.
 """
 
 import itertools
+import math
 
+import numpy as np
 import pytest
 import torch
 from handmade.blocks.attention import attention
@@ -90,7 +92,42 @@ def test_ngram_bits_falls_where_the_text_was_seen():
     assert ngram_bits("déjà vu " * 9, "déjà vu") < 2  # bytes, any language
 
 
+@pytest.mark.parametrize("order", range(8))
+def test_ngram_bits_counts_each_order_exactly(order):
+    """Against a dict of byte strings; the largest bytes overflow first."""
+    g = torch.Generator().manual_seed(order)
+    draw = torch.randint(0, 3, (2, 400), generator=g)
+    train, asked = ("".join("ÿa\U0010ffff"[i] for i in row) for row in draw)
+    seen, new = train.encode(), asked.encode()
+    bits = 0.0
+    for end in range(order, len(new)):
+        p = 1 / 256
+        for k in range(order + 1):
+            context, whole = new[end - k : end], new[end - k : end + 1]
+            ends = range(order, len(seen))
+            n = sum(seen[e - k : e + 1] == whole for e in ends)
+            of = sum(seen[e - k : e] == context for e in ends)
+            p = (n + 5 * p) / (of + 5)
+        bits -= math.log2(p)
+    want = bits / (len(new) - order)
+    assert ngram_bits(train, asked, order) == pytest.approx(want)
+
+
+def test_an_order_that_int64_cannot_count_is_refused():
+    for wrong in (-1, 8, 100):
+        with pytest.raises(ValueError, match=f"order: got {wrong}, want"):
+            ngram_bits("ab" * 99, "ab" * 99, wrong)
+
+
 # -- pack
+
+
+def test_documents_may_be_lists_arrays_or_tensors():
+    given = [[1, 2, 3], [4]]
+    for made in (tuple, np.array, torch.tensor):
+        packed = pack([made(ids) for ids in given], 4)
+        assert packed.ids.tolist() == [[1, 2, 3, 4]]
+        assert packed.ids.dtype == torch.int64
 
 
 @pytest.mark.parametrize("T", [7, 16, 23])
@@ -198,7 +235,7 @@ def test_padding_sees_nothing_and_gets_zeros():
 
 def test_document_mask_refuses_what_is_no_document_table():
     for wrong in (torch.zeros(3), torch.zeros(2, 3), torch.zeros(1, 1, 2)):
-        with pytest.raises(ValueError, match="documents: got shape"):
+        with pytest.raises(ValueError, match="documents: got Tensor of shape"):
             document_mask(wrong)
 
 

@@ -42,6 +42,25 @@ def test_an_id_outside_the_table_is_an_error(ids):
         lookup(table(), torch.tensor(ids))
 
 
+@pytest.mark.parametrize("dtype", [torch.int16, torch.int32, torch.int64])
+def test_narrow_ids_are_widened(dtype):
+    ids = torch.tensor([2, 0], dtype=dtype)
+    assert torch.equal(lookup(table(), ids), table()[[2, 0]])
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bool, torch.float32])
+def test_ids_that_torch_takes_for_a_mask_are_refused(dtype):
+    ids = torch.ones(V).to(dtype)
+    with pytest.raises(ValueError, match=r"ids: got Tensor .*want"):
+        lookup(table(), ids)
+
+
+def test_nearest_reads_no_row_from_the_end():
+    for token in (-1, V):
+        with pytest.raises(ValueError, match=f"token: got {token}, want"):
+            nearest(table(), token)
+
+
 def test_the_common_direction_is_gone():
     start = table()
     u = start.mean(0) / start.mean(0).norm()

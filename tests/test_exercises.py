@@ -9,20 +9,18 @@ from dataclasses import replace
 
 import pytest
 import torch
-from handmade.exercises import (
-    PAGES,
+from handmade.exercises import ExerciseError, check, lookup
+from handmade.exercises.compare import Raised, difference
+from handmade.exercises.core import (
     Case,
     Exercise,
-    ExerciseError,
     Mistake,
-    check,
-    exercises_of,
-    lookup,
+    describe,
+    examine,
 )
-from handmade.exercises.compare import Raised, difference
-from handmade.exercises.core import _call, describe, examine
+from handmade.exercises.find import modules
 
-EXERCISES = [exercise for page in PAGES for exercise in exercises_of(page)]
+EXERCISES = [lookup(name) for names in modules().values() for name in names]
 MISTAKES = [
     pytest.param(exercise, mistake, id=f"{exercise.name}-{i}")
     for exercise in EXERCISES
@@ -56,27 +54,15 @@ def test_an_exercise_has_known_mistakes_and_unique_labels(exercise):
     assert len(set(labels)) == len(labels)
 
 
-def test_names_are_unique():
-    names = [exercise.name for exercise in EXERCISES]
-    assert len(set(names)) == len(names)
-
-
-@each_mistake
-def test_a_known_mistake_differs_from_the_reference(exercise, mistake):
-    assert any(
-        difference(_call(mistake.fn, case), _call(exercise.reference, case))
-        for case in exercise.cases
-    )
-
-
 @each_mistake
 def test_a_known_mistake_is_caught_and_named(exercise, mistake):
-    finding = examine(exercise, mistake.fn)
-    assert finding is not None
-    assert finding.mistake is mistake, finding.message
     with pytest.raises(ExerciseError) as caught:
         check(exercise.name, mistake.fn)
-    assert mistake.says in " ".join(str(caught.value).split())
+    said = " ".join(str(caught.value).split())
+    named = [m.says for m in exercise.mistakes if m.says in said]
+    assert named, said
+    # one diagnosis may begin like another: the whole one is meant
+    assert max(named, key=len) == mistake.says, said
     assert max(map(len, str(caught.value).splitlines())) < 80
 
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from html import unescape as html_text
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from sphinx.errors import ExtensionError
 from test_sync import ROOT, SECOND, append, cell, make_book, rewrite
 
 SENTINEL = "no kernel would say 4711"
+SHOWN = "class A:\n    def b(self):\n        return 1\n\n    c = 2\n"
 REFERENCES = "(references)=\n# References\n\n```{bibliography}\n:all:\n```\n"
 
 
@@ -26,7 +28,10 @@ def first_page(told: Path) -> str:
         "(first)=\n# First\n\nSee {ref}`second`, {cite:t}`a2001`, $x^2$.\n"
         + cell(write)
         + cell('glue("share", 1)')
-        + "\nThe share is {glue:text}`share`.\n"
+        + "\nThe share is {glue:text}`share`.\n\n"
+        "```{math}\n:label: eq-a\na\n```\n\n$$\nb\n$$\n\n"
+        "$$\nc\n$$ (eq-c.d)\n\nBy {eq}`eq-a` and {eq}`eq-c.d`.\n\n"
+        "```{literalinclude} shown.py\n:pyobject: A.b\n:append: '# c'\n```\n"
     )
 
 
@@ -47,8 +52,8 @@ def bind(book: Book) -> None:
                 cells[1].outputs = [glued]
             for number, found in enumerate(cells, 1):
                 found.execution_count = number
-            links = sync.links_for(book, page, cells)
-            twin.write(page, twin.assemble(book, page, cells, {}, links))
+            made = sync.assemble(book, page, twin.Run(cells))
+            twin.write(page, made)
 
 
 @pytest.fixture
@@ -57,6 +62,7 @@ def book(tmp_path) -> Book:
     made = make_book(tmp_path, first=text, second=SECOND, refs=REFERENCES)
     for name in ("style", "figures"):
         shutil.copytree(ROOT / "book" / name, tmp_path / "book" / name)
+    (tmp_path / "book" / "shown.py").write_text(SHOWN)
     bind(made)
     return made
 
@@ -85,6 +91,27 @@ def test_a_build_runs_nothing_and_shows_the_twins(book):
     assert "from a kernel</" not in page
     assert "The share is from the twin: 0.5." in page
     assert "pip install" not in page  # Colab's cell is the notebook's alone
+
+    # numbers, anchors and excerpts are those that the twin shows
+    notebook = book.page("first").twin.read_text(encoding="utf-8")
+    for number, label in enumerate(("eq-a", "eq-c-d"), 1):
+        assert f'href="#equation-{label}">({number})</a>' in page
+        assert (
+            f"[({number})]({book.site}book/first.html#equation-{label})"
+            in (notebook)
+        )
+        assert rf" \\tag{{{number}}}" in notebook
+    included = re.search(
+        r"<pre>(.*?)</pre>", page.split("By <a")[1], re.DOTALL
+    )
+    text = html_text(re.sub("<[^>]*>", "", included[1]))
+    assert text == "    def b(self):\n        return 1\n# c\n"
+    (excerpt,) = (
+        found.source
+        for found in book.page("first").read_twin().cells
+        if "def b" in found.source
+    )
+    assert f"```python\n{text}```" in excerpt
 
     # a fork's links are the fork's
     assert "https://github.com/ada/engine" in page

@@ -1,24 +1,30 @@
-"""The one experiment: fair to every scheme, and its stored results whole."""
+"""The one experiment: fair to every scheme, and trained as it says."""
 
-import json
+import math
+import re
 from dataclasses import replace
 
 import pytest
 import torch
-from handmade.blocks.extrapolation import (
+from handmade.experiments import core
+from handmade.experiments.extrapolation import (
     CONTROLS,
     LENGTHS,
+    PLAN,
     SCHEMES,
     SEEDS,
-    STORED,
     CharModel,
     Trial,
     characters,
     held_out_loss,
+    run,
     stored_runs,
     train,
 )
 from handmade.inference.cache import KVCache
+from handmade.weights.shakespeare import shakespeare
+from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.testing import assert_close
 
 
@@ -131,14 +137,171 @@ def test_the_targets_are_the_same_for_every_length():
     assert torch.equal(*lasts)
 
 
+# -- what training must satisfy
+
+
+def written(ids):
+    return "".join(characters()[2][i] for i in ids.tolist())
+
+
+def cleaned(play):
+    """Letters and apostrophes, in another way than the package's."""
+    return re.sub("[^a-z']+", " ", shakespeare()[play].lower()).strip()
+
+
+def test_the_texts_are_the_plays_and_have_no_passage_in_common():
+    text, held_out, _ = characters()
+    plays = [cleaned(name) for name in ("macbeth", "lear", "othello")]
+    text, held_out = written(text), written(held_out)
+    assert text == "".join(plays)
+    assert held_out == cleaned("hamlet")
+    # 33 characters are a window; stage directions of 33 are in both
+    passages = {text[i : i + 40] for i in range(len(text) - 39)}
+    for i in range(len(held_out) - 39):
+        assert held_out[i : i + 40] not in passages
+
+
+def texts_read(go):
+    """Call go; return all texts that a CharModel read meanwhile."""
+    read = []
+
+    def look(module, inputs):
+        if isinstance(module, CharModel):
+            read.extend(map(written, inputs[0]))
+
+    hook = register_module_forward_pre_hook(look)
+    try:
+        go()
+    finally:
+        hook.remove()
+    return read
+
+
+def test_training_reads_three_plays_and_the_test_the_fourth():
+    trial = Trial(scheme="none")
+    plays = [cleaned(name) for name in ("macbeth", "lear", "othello")]
+    text, held_out = "".join(plays), cleaned("hamlet")
+    read = texts_read(lambda: train(trial, 20))
+    assert len(read) == 20 * trial.batch
+    assert all(len(part) == trial.train_len for part in read)
+    assert all(part in text for part in read)
+    # a stage direction is in both; nothing else is
+    assert sum(part in held_out for part in read) <= 1
+    model = model_of("none")
+    read = texts_read(lambda: held_out_loss(model, trial, 64))
+    assert len(read) == trial.windows
+    assert all(part in held_out and part not in text for part in read)
+
+
+def rate_by_hand(step, steps=300, peak=5e-3, warm_up=20):
+    falling = peak / 2 * (1 + math.cos(step / steps * math.pi))
+    return falling * (step + 1) / warm_up if step < warm_up else falling
+
+
+def test_the_learning_rate_warms_up_and_falls():
+    _, log = train(Trial(scheme="none"), 25)
+    rates = [step.lr for step in log]
+    assert rates == pytest.approx([rate_by_hand(i) for i in range(25)])
+    assert rates[:20] == sorted(rates[:20])
+    assert rates[0] < rates[19] / 15
+    _, log = train(Trial(scheme="none", steps=40, train_len=4, batch=2))
+    assert log[-1].lr == pytest.approx(rate_by_hand(39, 40))
+    assert log[-1].lr < 1e-4
+
+
+@pytest.mark.parametrize("changes", [{"max_norm": 0.2}, CONTROLS[1]])
+def test_no_step_is_taken_with_a_longer_gradient(changes):
+    norms, trial = [], Trial(scheme="learned", **changes)
+    max_norm = changes.get("max_norm", 1.0)
+
+    def look(optimizer, args, kwargs):
+        (group,) = optimizer.param_groups
+        squares = [(p.grad**2).sum() for p in group["params"]]
+        norms.append(torch.stack(squares).sum().sqrt().item())
+
+    hook = register_optimizer_step_pre_hook(look)
+    try:
+        _, log = train(trial, 4)
+    finally:
+        hook.remove()
+    for step, norm in zip(log, norms, strict=True):
+        wanted = min(max_norm, step.grad_norm)
+        assert norm == pytest.approx(wanted, rel=1e-4)
+    assert max(step.grad_norm for step in log) > 1.5 * max_norm
+
+
+def adamw_by_hand(trial, steps):
+    """Train with nothing of torch.optim, and no gradient kept in a .grad."""
+    text, _, alphabet = characters()
+    torch.manual_seed(trial.seed)
+    model = CharModel(trial, len(alphabet))
+    generator = torch.Generator().manual_seed(trial.seed)
+    parameters = list(model.parameters())
+    m = [torch.zeros_like(p) for p in parameters]
+    v = [torch.zeros_like(p) for p in parameters]
+    losses = []
+    for step in range(steps):
+        starts = torch.randint(
+            len(text) - 32, (trial.batch, 1), generator=generator
+        )
+        window = torch.stack([text[i : i + 33] for i in starts.flatten()])
+        logps = model(window[:, :32]).log_softmax(-1)
+        loss = -logps.gather(-1, window[:, 1:, None]).mean()
+        losses.append(loss.item())
+        grads = torch.autograd.grad(loss, parameters)
+        norm = torch.cat([g.flatten() for g in grads]).norm()
+        lr = rate_by_hand(step)
+        with torch.no_grad():
+            for i, (p, g) in enumerate(zip(parameters, grads, strict=True)):
+                g = g * (trial.max_norm / norm if norm > trial.max_norm else 1)
+                m[i] = 0.9 * m[i] + 0.1 * g
+                v[i] = 0.999 * v[i] + 0.001 * g**2
+                up = m[i] / (1 - 0.9 ** (step + 1))
+                down = (v[i] / (1 - 0.999 ** (step + 1))).sqrt() + 1e-8
+                p *= 1 - lr * 0.01
+                p -= lr * up / down
+    return model, losses
+
+
+@pytest.mark.parametrize(("scheme", "max_norm"), [("RoPE", 1), ("none", 0.3)])
+def test_the_steps_are_those_written_by_hand(scheme, max_norm):
+    trial = Trial(scheme=scheme, seed=2, max_norm=max_norm)
+    ours, log = train(trial, 5)
+    theirs, losses = adamw_by_hand(trial, 5)
+    assert [step.loss for step in log] == pytest.approx(losses, abs=2e-5)
+    for name, p in ours.named_parameters():
+        wanted = theirs.get_parameter(name)
+        assert_close(p, wanted, rtol=0, atol=2e-4, msg=lambda m, n=name: n + m)
+        far = (p - wanted).abs().mean()
+        assert far < 2e-6, name
+
+
 def test_training_repeats_itself_and_learns():
     trial = Trial(scheme="ALiBi", steps=30, seed=3)
-    one, losses = train(trial)
+    one, log = train(trial)
     two, again = train(trial)
-    assert losses == again
+    assert log == again
     assert torch.equal(one.lm_head.weight, two.lm_head.weight)
-    assert losses[-1] < losses[0] - 0.5
-    assert train(replace(trial, seed=4, steps=1))[1] != losses[:1]
+    assert log[-1].loss < log[0].loss - 0.5
+    assert train(replace(trial, seed=4), 1)[1] != log[:1]
+
+
+def test_a_training_that_ends_early_is_the_beginning_of_the_whole():
+    trial = Trial(scheme="none", steps=12)
+    assert train(trial, 5)[1] == train(trial)[1][:5]
+
+
+def test_a_run_tells_its_steps_and_tests_every_length():
+    told = []
+    trial = Trial(scheme="none", lengths=(32, 64))
+    outcome = run(trial, 2, lambda *heard: told.append(heard))
+    assert told == list(enumerate(outcome.log))
+    model, _ = train(trial, 2)
+    tested = [held_out_loss(model, trial, n) for n in (32, 64)]
+    assert outcome.result["test"] == pytest.approx(tested, abs=1e-4)
+
+
+# -- the stored runs; tests/test_experiments.py runs parts of them again
 
 
 def test_the_stored_results_are_whole():
@@ -150,30 +313,23 @@ def test_the_stored_results_are_whole():
         runs = stored_runs(**changes)
         assert list(runs) == ["learned"]
         assert runs["learned"].shape == (len(SEEDS), len(LENGTHS))
-    results = json.loads(STORED.read_text(encoding="utf-8"))
-    settings = results["settings"]
-    now = Trial(scheme="none")
-    assert settings == {name: getattr(now, name) for name in settings}
-    assert STORED.stat().st_size < 200_000
 
 
-def test_results_of_other_lengths_are_refused(tmp_path, monkeypatch):
-    other = tmp_path / "other.json"
-    other.write_text('{"lengths": [1, 2], "runs": []}')
-    monkeypatch.setattr("handmade.blocks.extrapolation.STORED", other)
-    with pytest.raises(ValueError, match="lengths: other"):
+def test_each_stored_run_is_found_under_its_seed():
+    found = core.stored("extrapolation")
+    losses = {r["name"]: r["result"]["test"] for r in found["runs"]}
+    for scheme, rows in stored_runs().items():
+        for seed, row in enumerate(rows):
+            assert_close(row, torch.tensor(losses[f"{scheme}, seed {seed}"]))
+
+
+def test_runs_with_other_settings_are_refused(monkeypatch):
+    runs = dict(PLAN.runs)
+    runs["RoPE, seed 0"] = Trial(scheme="RoPE", lengths=(32, 33))
+    other = replace(PLAN, runs=runs)
+    monkeypatch.setattr("handmade.experiments.extrapolation.PLAN", other)
+    with pytest.raises(ValueError, match=r"other settings .* RoPE, seed 0,"):
         stored_runs()
-
-
-@pytest.mark.slow
-def test_a_stored_run_is_found_again():
-    trial = Trial(scheme="ALiBi", seed=1)
-    model, _ = train(trial)
-    for i, length in enumerate(LENGTHS):
-        gap = (
-            held_out_loss(model, trial, length) - stored_runs()["ALiBi"][1, i]
-        )
-        assert abs(gap) < 0.05
 
 
 def test_an_unknown_scheme_is_an_error():

@@ -5,7 +5,7 @@ import torch
 from gradient_helpers import assert_equal_with_gradients, same_names
 from handmade.blocks.feedforward import FeedForward, SwiGLU, gelu, gelu_tanh
 from handmade.blocks.norms import LayerNorm
-from handmade.weights import random_reference
+from handmade.weights.reference import random_reference
 from torch.nn import functional as F
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}

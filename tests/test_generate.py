@@ -10,13 +10,14 @@ is exact; where it is our Llama with our cache, both run in float64.
 import itertools
 import random
 
+import numpy as np
 import pytest
 import torch
 from handmade.inference.beam import beam_search
 from handmade.inference.cache import KVCache
 from handmade.inference.generate import decode_one_token, generate, prefill
 from handmade.models.llama import Llama
-from handmade.weights import random_reference
+from handmade.weights.reference import random_reference
 from torch.testing import assert_close
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -51,12 +52,17 @@ class Behind:
     def __init__(self, hf):
         self.hf = hf
 
-    def __call__(self, ids, attention_mask=None, cache=None):
+    def __call__(
+        self, ids, attention_mask=None, *, cache=None, logits_to_keep=None
+    ):
         if attention_mask is None:
             attention_mask = torch.ones_like(ids)
         positions = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
         return self.hf(
-            ids, attention_mask=attention_mask, position_ids=positions
+            ids,
+            attention_mask=attention_mask,
+            position_ids=positions,
+            logits_to_keep=logits_to_keep or 0,
         ).logits
 
 
@@ -210,29 +216,250 @@ def test_prefill_and_decode_are_the_loop():
     assert_close(logits, whole.float(), rtol=1e-6, atol=1e-6)
 
 
+class Recorder:
+    """A model that notes how it was called and what it gave."""
+
+    def __init__(self, model):
+        self.model, self.calls = model, []
+
+    def __call__(self, ids, attention_mask=None, **options):
+        logits = self.model(ids, attention_mask, **options)
+        self.calls.append((tuple(ids.shape), tuple(logits.shape)))
+        return logits
+
+
 def test_one_call_of_the_model_a_token():
-    shapes = []
-    model = Llama.from_hf(tiny())
-
-    def spy(ids, attention_mask=None, cache=None):
-        shapes.append(tuple(ids.shape))
-        return model(ids, attention_mask=attention_mask, cache=cache)
-
-    generate(spy, torch.ones(2, 6, dtype=torch.int64), max_new_tokens=4)
-    assert shapes == [(2, 6), (2, 1), (2, 1), (2, 1)]
+    # of a long prompt only the last row of logits is ever made
+    spy = Recorder(Llama.from_hf(tiny()))
+    generate(spy, torch.ones(2, 60, dtype=torch.int64), max_new_tokens=4)
+    step = ((2, 1), (2, 1, 23))
+    assert spy.calls == [((2, 60), (2, 1, 23)), step, step, step]
+    spy.calls.clear()
+    ids = torch.ones(2, 60, dtype=torch.int64)
+    beam_search(spy, ids, num_beams=3, max_new_tokens=3)
+    step = ((6, 1), (6, 1, 23))
+    assert spy.calls == [((2, 60), (2, 1, 23)), step, step]
 
 
 def test_a_finished_row_stays_finished():
     # logits that count 0, 1, 2, ... : row 0 meets the end at 4, row 1 at 4
     # three steps later, and what row 0 says meanwhile must not be seen
-    def counting(ids, attention_mask=None, cache=None):
-        return torch.nn.functional.one_hot((ids + 1) % 10, 10).double()
+    def counting(ids, attention_mask=None, **options):
+        one_hot = torch.nn.functional.one_hot((ids + 1) % 10, 10)
+        return one_hot.double()[:, -1:]
 
     ids = torch.tensor([[2], [0]])
-    out = generate(counting, ids, max_new_tokens=9, eos_id=4, pad_id=9)
+    options = {"max_new_tokens": 9, "use_cache": False}
+    out = generate(counting, ids, eos_id=4, pad_id=9, **options)
     assert out.tolist() == [[2, 3, 4, 9, 9], [0, 1, 2, 3, 4]]
-    out = generate(counting, ids, max_new_tokens=9, eos_id=[4, 3])
-    assert out.tolist() == [[2, 3, 4, 4], [0, 1, 2, 3]]
+    for eos in ([4, 3], (3, 4), torch.tensor([4, 3]), np.array([4, 3])):
+        out = generate(counting, ids, eos_id=eos, pad_id=4, **options)
+        assert out.tolist() == [[2, 3, 4, 4], [0, 1, 2, 3]]
+    for eos in (4, torch.tensor(4), np.int32(4), np.array(4), {4}):
+        out = generate(counting, ids, eos_id=eos, **options)
+        assert out.tolist() == [[2, 3, 4, 4, 4], [0, 1, 2, 3, 4]]
+
+
+# --- a cache of the caller's ----------------------------------------------
+
+
+@pytest.mark.parametrize("turns", [(5, 3, 4), (1, 1, 1), (2, 7, 0)])
+def test_a_conversation_goes_on_as_if_read_afresh(turns):
+    model = Llama.from_hf(tiny(seed=2, dtype=torch.float64, sharp=3))
+    g = torch.Generator().manual_seed(0)
+    text, cache = torch.randint(23, (2, 4), generator=g), KVCache()
+    for new in turns:
+        want = generate(model, text, max_new_tokens=new)
+        spy, before = Recorder(model), cache.length
+        text = generate(spy, text, max_new_tokens=new, cache=cache)
+        assert text.tolist() == want.tolist()
+        # what the cache has seen is not run again
+        ran = sum(shape[1] for shape, _ in spy.calls)
+        assert ran == cache.length - before
+        question = torch.randint(23, (2, 3), generator=g)
+        text = torch.cat((text, question), 1)
+
+
+def test_beams_go_on_from_a_cache():
+    model = Llama.from_hf(tiny(seed=3, dtype=torch.float64))
+    ids, mask = prompts(23, 3, 7, 1, padded=True)
+    options = {"num_beams": 4, "max_new_tokens": 6, "num_return_sequences": 2}
+    options["attention_mask"] = mask
+    want, cache = beam_search(model, ids, **options), KVCache()
+    prefill(model, ids[:, :5], cache, mask[:, :5])
+    spy = Recorder(model)
+    got = beam_search(spy, ids, cache=cache, **options)
+    assert got.ids.tolist() == want.ids.tolist()
+    assert_close(got.scores, want.scores, rtol=1e-6, atol=1e-6)
+    assert spy.calls[0][0] == (3, 2)
+
+
+def test_a_finished_row_can_be_asked_again():
+    # row 0 ends early and is filled in; hidden by zeros, the filling changes
+    # nothing, and each row goes on as it would alone
+    model = Llama.from_hf(tiny(seed=0, dtype=torch.float64, sharp=3))
+    ids, cache = prompts(23, 2, 4, 5, padded=False)[0], KVCache()
+    first = generate(model, ids, max_new_tokens=9)[:, 4:].tolist()
+    end = next(token for token in first[0][:6] if token not in first[1])
+    said = generate(
+        model, ids, max_new_tokens=9, eos_id=end, pad_id=1, cache=cache,
+        attention_mask=torch.ones_like(ids),
+    )  # fmt: skip
+    length = 4 + first[0].index(end) + 1
+    assert length < said.shape[1] - 2
+    mask = torch.ones_like(said)
+    mask[0, length:] = 0
+    asked = torch.tensor([[3, 8, 5], [2, 2, 9]])
+    text = torch.cat((said, asked), 1)
+    mask = torch.cat((mask, torch.ones_like(asked)), 1)
+    both = generate(
+        model, text, attention_mask=mask, max_new_tokens=6, cache=cache
+    )
+    for row, real, whole in zip(text, mask.bool(), both, strict=True):
+        alone = generate(model, row[real][None], max_new_tokens=6)
+        assert alone[0, -6:].tolist() == whole[-6:].tolist()
+
+
+# --- a model that is not to be trusted ------------------------------------
+
+
+def says(row_of_logits, at=3):
+    """A model of even logits that in pass ``at`` gives row 1 these."""
+    calls = []
+
+    def model(ids, attention_mask=None, **options):
+        calls.append(1)
+        logits = torch.zeros(len(ids), 1, 4)
+        if len(calls) == at:
+            logits[1, 0] = torch.tensor(row_of_logits)
+        return logits
+
+    return model
+
+
+INF = float("inf")
+UNUSABLE = [
+    ([0.0, float("nan"), 1.0, 2.0], "got nan in row 1 at step 3"),
+    ([-INF] * 4, "got nothing but -inf in row 1 at step 3"),
+    ([INF] * 4, "got inf in row 1 at step 3"),
+    ([0.0, INF, -INF, 0.0], "got inf in row 1 at step 3"),
+]
+
+
+@pytest.mark.parametrize(("row", "message"), UNUSABLE)
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_logits_without_a_largest_are_refused(row, message, temperature):
+    ids = torch.zeros(2, 3, dtype=torch.int64)
+    options = {"max_new_tokens": 5, "use_cache": False}
+    with pytest.raises(ValueError, match=f"logits: {message}"):
+        generate(says(row), ids, temperature=temperature, **options)
+    with pytest.raises(ValueError, match=f"logits: {message}"):
+        beam_search(says(row), ids, num_beams=2, **options)
+    # -inf for some tokens is how a model rules them out
+    few = [-INF, -INF, -INF, 0.0]
+    assert generate(says(few), ids, **options).shape == (2, 8)
+
+
+def flat(ids, attention_mask=None, **options):
+    return torch.zeros(len(ids), 4)
+
+
+def all_rows(ids, attention_mask=None, **options):
+    return torch.zeros(*ids.shape, 4)
+
+
+def whole_numbers(ids, attention_mask=None, **options):
+    return torch.zeros(len(ids), 1, 4, dtype=torch.int64)
+
+
+def a_tuple(ids, attention_mask=None, **options):
+    return (torch.zeros(len(ids), 1, 4),)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (flat, r"model: got logits \(2, 4\)"),
+        (all_rows, r"model: got logits \(2, 3, 4\).*want .* = \(2, 1, V\)"),
+        (whole_numbers, "model: got torch.int64 logits"),
+        (a_tuple, "model: got a tuple"),
+    ],
+)
+def test_other_outputs_are_refused(model, message):
+    ids = torch.zeros(2, 3, dtype=torch.int64)
+    with pytest.raises(ValueError, match=message):
+        generate(model, ids, max_new_tokens=2, use_cache=False)
+    with pytest.raises(ValueError, match=message):
+        beam_search(model, ids, num_beams=2, max_new_tokens=2, use_cache=False)
+
+
+def test_a_model_that_ignores_its_cache_is_refused():
+    model, ids = says([0.0] * 4), torch.zeros(2, 3, dtype=torch.int64)
+    message = "cache: got 0 new tokens in it, want the 3 of this pass"
+    with pytest.raises(ValueError, match=message):
+        generate(model, ids, max_new_tokens=2)
+    with pytest.raises(ValueError, match=message):
+        beam_search(model, ids, num_beams=2, max_new_tokens=2)
+
+
+# --- lengths, ids, devices ------------------------------------------------
+
+
+def test_a_text_that_would_outgrow_the_model_is_refused_at_once():
+    spy = Recorder(Llama.from_hf(tiny()))
+    spy.config = spy.model.config  # of 128 positions
+    ids = torch.ones(2, 125, dtype=torch.int64)
+    message = "got 4 after a prompt of 125 tokens, want .* = 128 together"
+    with pytest.raises(ValueError, match=f"max_new_tokens: {message}"):
+        generate(spy, ids, max_new_tokens=4)
+    with pytest.raises(ValueError, match=f"max_new_tokens: {message}"):
+        beam_search(spy, ids, num_beams=2, max_new_tokens=4)
+    assert spy.calls == []
+    assert generate(spy, ids, max_new_tokens=3).shape == (2, 128)
+
+
+def test_padding_takes_no_position():
+    model = Llama.from_hf(tiny(seed=4, dtype=torch.float64, sharp=3))
+    ids, mask = prompts(23, 1, 130, 0, padded=False)
+    mask[0, :20] = 0
+    got = generate(model, ids, attention_mask=mask, max_new_tokens=18)
+    alone = generate(model, ids[:, 20:], max_new_tokens=18)
+    assert got[:, 20:].tolist() == alone.tolist()
+    with pytest.raises(ValueError, match="got 19 after a prompt of 110"):
+        generate(model, ids, attention_mask=mask, max_new_tokens=19)
+
+
+NARROW = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.uint16]
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+def test_narrow_ids_are_widened(dtype):
+    model = Llama.from_hf(tiny(vocab=301, seed=1, sharp=3))
+    ids = torch.tensor([[1, 2, 120]])
+    want = generate(model, ids, max_new_tokens=12)
+    assert want.max() > 255  # it would wrap
+    got = generate(model, ids.to(dtype), max_new_tokens=12)
+    assert got.dtype == torch.int64
+    assert got.tolist() == want.tolist()
+    found = beam_search(model, ids.to(dtype), num_beams=2, max_new_tokens=8)
+    wide = beam_search(model, ids, num_beams=2, max_new_tokens=8)
+    assert found.ids.tolist() == wide.ids.tolist()
+
+
+def test_too_few_hypotheses_are_refused_not_made_up():
+    # three sequences of one token exist after each prompt, so four do not
+    def three(ids, attention_mask=None, **options):
+        return torch.tensor([0.0, 1.0, 2.0]).expand(len(ids), 1, 3)
+
+    ids = torch.zeros(2, 2, dtype=torch.int64)
+    options = {"num_beams": 4, "max_new_tokens": 1, "use_cache": False}
+    for penalty in (1.0, 0.0, -0.7, 3.0):
+        options["length_penalty"] = penalty
+        best = beam_search(three, ids, num_return_sequences=3, **options)
+        assert best.ids[:, 2].tolist() == [2, 1, 0] * 2
+        message = "num_return_sequences: got 4, want at most 3"
+        with pytest.raises(ValueError, match=message):
+            beam_search(three, ids, num_return_sequences=4, **options)
 
 
 # --- beam search ----------------------------------------------------------
@@ -355,74 +582,135 @@ def test_enough_beams_find_the_best_of_all():
 # --- wrong arguments ------------------------------------------------------
 
 IDS = torch.ones(2, 3, dtype=torch.int64)
+MASK = "attention_mask: got"
 BAD = [
-    ({"ids": IDS[:, :0]}, "at least one token"),
-    ({"ids": IDS[:0]}, "at least one token"),
-    ({"ids": IDS[0]}, r"ids must be \(B, T\)"),
-    ({"ids": IDS.float()}, "ids must be an integer tensor"),
-    ({"ids": [[1, 2]]}, "ids must be an integer tensor, got list"),
-    ({"max_new_tokens": -1}, "max_new_tokens must be .* got -1"),
-    ({"max_new_tokens": 2.0}, "max_new_tokens must be .* got 2.0"),
-    ({"max_new_tokens": True}, "max_new_tokens must be .* got True"),
-    ({"eos_id": -1}, "eos_id must be .* got -1"),
-    ({"eos_id": [2, 1.5]}, "eos_id must be .* got 1.5"),
-    ({"pad_id": "x"}, "pad_id must be .* got 'x'"),
+    ({"ids": IDS[:, :0]}, "ids: got .*at least one token"),
+    ({"ids": IDS[:0]}, "ids: got .*at least one token"),
+    ({"ids": IDS[0]}, r"ids: got shape \(3,\), want \(B, T\)"),
+    ({"ids": IDS.float()}, "ids: got torch.float32"),
+    ({"ids": IDS > 0}, "ids: got torch.bool"),
+    ({"ids": [[1, 2]]}, "ids: got list"),
+    ({"ids": np.ones((2, 3), int)}, "ids: got int64, want a tensor"),
+    ({"ids": None}, "ids: got NoneType"),
+    ({"ids": IDS - 2}, "ids: got -1 to -1, want 0 to 6"),
+    ({"ids": IDS + 6}, "ids: got 7 to 7, want 0 to 6"),
+    ({"max_new_tokens": -1}, "max_new_tokens: got -1"),
+    ({"max_new_tokens": 2.0}, "max_new_tokens: got 2.0"),
+    ({"max_new_tokens": True}, "max_new_tokens: got True"),
+    ({"max_new_tokens": 98}, "got 98 after a prompt of 3 tokens"),
+    ({"eos_id": -1}, "eos_id: got -1"),
+    ({"eos_id": 7}, "eos_id: got 7, want one below .* = 7"),
+    ({"eos_id": [2, 1.5]}, "eos_id: got 1.5"),
+    ({"eos_id": torch.tensor([2.0])}, "eos_id: got 2.0"),
+    ({"eos_id": torch.tensor(True)}, "eos_id: got True"),
+    ({"eos_id": "2"}, "eos_id: got '2'"),
+    ({"pad_id": "x"}, "pad_id: got 'x'"),
+    ({"pad_id": 7}, "pad_id: got 7"),
+    ({"pad_id": [1, 2]}, "pad_id: got \\[1, 2\\], want one id"),
     (
         {"attention_mask": torch.tensor([[1, 1, 0], [1, 1, 1]])},
-        "pad on the left",
+        f"{MASK} 0 for the last.*pad on the left",
     ),
     (
         {"attention_mask": torch.tensor([[1, 0, 1], [1, 1, 1]])},
-        "padding between real tokens",
+        f"{MASK} padding between real tokens",
     ),
     (
         {"attention_mask": torch.tensor([[0, 0, 0], [1, 1, 1]])},
-        "pad on the left",
+        f"{MASK} 0 for the last.*pad on the left",
     ),
-    ({"attention_mask": torch.full((2, 3), 2)}, "only 0 and 1"),
-    ({"attention_mask": torch.ones(2, 4)}, "must have the shape of ids"),
+    ({"attention_mask": torch.full((2, 3), 2)}, f"{MASK} .*only 0 and 1"),
+    ({"attention_mask": IDS * float("nan")}, f"{MASK} .*only 0 and 1"),
+    ({"attention_mask": torch.ones(2, 4)}, rf"{MASK} shape \(2, 4\)"),
+    ({"attention_mask": [[1, 1, 1]]}, f"{MASK} a list"),
+    ({"cache": KVCache(), "use_cache": False}, "cache: got one, want None"),
+    ({"cache": {}, "use_cache": True}, "cache: got a dict"),
 ]
 BAD_SAMPLING = [
-    ({"temperature": -1.0}, "temperature must be"),
-    ({"temperature": float("nan")}, "temperature must be"),
-    ({"temperature": "0"}, "temperature must be"),
-    ({"temperature": 1.0, "top_k": 0}, "top_k must be"),
-    ({"temperature": 1.0, "top_p": 1.5}, "top_p must be"),
-    ({"temperature": 1.0, "min_p": -0.5}, "min_p must be"),
-    ({"repetition_penalty": 0.0}, "repetition_penalty must be"),
-    ({"top_k": 5}, "top_k has no effect on greedy"),
-    ({"top_p": 0.5}, "top_p has no effect on greedy"),
-    ({"min_p": 0.5}, "min_p has no effect on greedy"),
+    ({"temperature": -1.0}, "temperature: got -1.0"),
+    ({"temperature": float("nan")}, "temperature: got nan"),
+    ({"temperature": "0"}, "temperature: got '0'"),
+    ({"temperature": 1.0, "top_k": 0}, "top_k: got 0"),
+    ({"temperature": 1.0, "top_p": 1.5}, "top_p: got 1.5"),
+    ({"temperature": 1.0, "min_p": -0.5}, "min_p: got -0.5"),
+    ({"repetition_penalty": 0.0}, "repetition_penalty: got 0.0"),
+    ({"generator": 3}, "generator: got a int, want a torch.Generator"),
+    ({"top_k": 5}, "top_k: got 5, .* no effect on greedy"),
+    ({"top_p": 0.5}, "top_p: got 0.5, .* no effect on greedy"),
+    ({"min_p": 0.5}, "min_p: got 0.5, .* no effect on greedy"),
 ]
 BAD_BEAMS = [
-    ({"num_beams": 0}, "num_beams must be .* got 0"),
-    ({"num_beams": 2.0}, "num_beams must be"),
-    ({"max_new_tokens": 0}, "max_new_tokens must be an int >= 1"),
-    ({"num_return_sequences": 3}, "must be at most num_beams=2"),
-    ({"num_return_sequences": 0}, "num_return_sequences must be"),
-    ({"length_penalty": float("inf")}, "length_penalty must be"),
-    ({"early_stopping": "maybe"}, "early_stopping must be"),
-    ({"num_beams": 9, "eos_id": [1, 2, 3, 4, 5, 6, 7]}, "vocabulary of 7"),
+    ({"num_beams": 0}, "num_beams: got 0"),
+    ({"num_beams": 2.0}, "num_beams: got 2.0"),
+    ({"max_new_tokens": 0}, "max_new_tokens: got 0, want .* >= 1"),
+    ({"num_return_sequences": 3}, "want at most num_beams = 2"),
+    ({"num_return_sequences": 0}, "num_return_sequences: got 0"),
+    ({"length_penalty": float("inf")}, "length_penalty: got inf"),
+    ({"early_stopping": "maybe"}, "early_stopping: got 'maybe'"),
+    ({"early_stopping": 1}, "early_stopping: got 1"),
+    ({"early_stopping": 0}, "early_stopping: got 0"),
+    ({"early_stopping": None}, "early_stopping: got None"),
+    ({"num_beams": 9, "eos_id": [1, 2, 3, 4, 5, 6, 0]}, "vocabulary of 7"),
 ]
 
 
-def never(ids, attention_mask=None, cache=None):
-    raise AssertionError("the model must not run before the checks")
+class Never:
+    """A model of 7 tokens and 100 positions that must not be run."""
+
+    class config:  # noqa: N801
+        vocab_size, max_seq_len = 7, 100
+
+    def __call__(self, ids, attention_mask=None, **options):
+        raise AssertionError("the model must not run before the checks")
 
 
-def seven(ids, attention_mask=None, cache=None):
-    return torch.zeros(*ids.shape, 7)
+def seven(ids, attention_mask=None, **options):
+    return torch.zeros(len(ids), 1, 7)
 
 
 @pytest.mark.parametrize(("wrong", "message"), BAD + BAD_SAMPLING)
 def test_generate_says_what_is_wrong(wrong, message):
     options = {"ids": IDS, "max_new_tokens": 3} | wrong
     with pytest.raises(ValueError, match=message):
-        generate(never, **options)
+        generate(Never(), **options)
 
 
 @pytest.mark.parametrize(("wrong", "message"), BAD + BAD_BEAMS)
 def test_beam_search_says_what_is_wrong(wrong, message):
     options = {"ids": IDS, "max_new_tokens": 3, "num_beams": 2} | wrong
     with pytest.raises(ValueError, match=message):
-        beam_search(seven, use_cache=False, **options)
+        beam_search(Never(), **options)
+
+
+@pytest.mark.parametrize("model", [None, "smollm2", 3])
+def test_what_is_no_model(model):
+    with pytest.raises(ValueError, match="model: got "):
+        generate(model, IDS, max_new_tokens=2)
+    with pytest.raises(ValueError, match="model: got "):
+        beam_search(model, IDS, num_beams=2, max_new_tokens=2)
+
+
+def test_a_small_vocabulary_is_also_found_at_the_first_logits():
+    # a model need not state its vocabulary
+    with pytest.raises(ValueError, match="vocabulary of 7"):
+        beam_search(
+            seven, IDS, num_beams=9, eos_id=[1, 2, 3, 4, 5, 6, 0],
+            max_new_tokens=2, use_cache=False,
+        )  # fmt: skip
+
+
+def test_a_cache_that_has_seen_it_all_is_refused():
+    model, cache = Llama.from_hf(tiny()), KVCache()
+    prefill(model, IDS, cache)
+    with pytest.raises(ValueError, match="ids: got 3 tokens a row, want more"):
+        generate(model, IDS, max_new_tokens=2, cache=cache)
+
+
+def test_a_mask_given_once_is_asked_for_again():
+    model, cache = Llama.from_hf(tiny()), KVCache()
+    mask = torch.tensor([[0, 1, 1], [1, 1, 1]])
+    text = generate(
+        model, IDS, attention_mask=mask, max_new_tokens=2, cache=cache
+    )
+    with pytest.raises(ValueError, match="attention_mask: got None"):
+        generate(model, text, max_new_tokens=2, cache=cache)

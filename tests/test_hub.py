@@ -8,6 +8,7 @@ runs in a fresh process, because HF_ENDPOINT and HF_HOME are read at import.
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -18,21 +19,22 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import torch
+from handmade.weights.hub import CHECKPOINTS
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+COMMIT = CHECKPOINTS["gpt2"][0]
 CLOSED = "http://127.0.0.1:9"  # the discard port: refused at once
 REFUSED = "ConnectionError: the hub's gpt2 could not be had"
 
 READ = """
-from handmade import weights
-m = weights.hub("gpt2")
+from handmade.weights.hub import hub
+m = hub("gpt2")
 print(m.config["model_type"], float(m.weights["transformer.ln_f.bias"].sum()))
 """
 
 LOAD = """
 import torch
-from handmade import weights
-m = weights.hub("gpt2")
+from handmade.weights.hub import hub
+m = hub("gpt2")
 ids = m.tokenizer().encode("to be or not").ids
 assert ids == m.hf_tokenizer()("to be or not")["input_ids"], ids
 with torch.no_grad():
@@ -86,7 +88,7 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             path = unquote(urlsplit(self.path).path)
             hub.asked.append(f"{self.command} {path}")
-            if path == "/api/models/gpt2/revision/main":
+            if path == f"/api/models/gpt2/revision/{COMMIT}":
                 names = [{"rfilename": p.name} for p in hub.files()]
                 info = {"id": "gpt2", "sha": COMMIT, "siblings": names}
                 self.reply_json(info)
@@ -96,10 +98,8 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self.send_file(path)
 
         def send_file(self, path: str) -> None:
-            prefixes = [f"/gpt2/resolve/{r}/" for r in ("main", COMMIT)]
-            name = next(
-                (path[len(p) :] for p in prefixes if path.startswith(p)), ""
-            )
+            prefix = f"/gpt2/resolve/{COMMIT}/"  # main may have moved on
+            name = path[len(prefix) :] if path.startswith(prefix) else ""
             file = hub.folder / name
             if not name or not file.is_file():
                 code = "EntryNotFound" if name else "RepoNotFound"
@@ -121,7 +121,7 @@ def tree_entry(path: Path) -> dict:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> tuple[Path, float, float]:
     """Save a tiny random GPT-2 and its tokenizer; return what they give."""
-    from handmade.weights import random_reference
+    from handmade.weights.reference import random_reference
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Whitespace
@@ -192,6 +192,29 @@ def test_checkpoint_loads_through_the_hub(hub, checkpoint, tmp_path):
     done = run(LOAD, tmp_path, hub.url)
     assert last_number(done) == pytest.approx(checkpoint[2], rel=1e-5)
     assert f"GET /gpt2/resolve/{COMMIT}/model.safetensors" in hub.asked
+
+
+def test_every_checkpoint_is_pinned_by_a_whole_commit():
+    assert len({revision for revision, _ in CHECKPOINTS.values()}) == 4
+    for revision, _ in CHECKPOINTS.values():
+        assert re.fullmatch("[0-9a-f]{40}", revision)
+
+
+def test_a_checkpoint_says_where_it_is_from(hub, tmp_path):
+    code = READ + "from handmade.weights.pretrained import opened\n"
+    done = run(code + "print(opened(), m.source)", tmp_path, hub.url)
+    source = f"hub gpt2@{COMMIT}"
+    last = done.stdout.splitlines()[-1]
+    assert last == f"{ {'gpt2': source} } {source}"
+    assert not any("main" in path for path in hub.asked)
+
+
+@pytest.mark.parametrize("value", ["yes", "2", " 1", "true"])
+def test_a_switch_that_is_neither_on_nor_off_is_refused(tmp_path, value):
+    done = run(READ, tmp_path, CLOSED, HANDMADE_HUB=value)
+    assert f"ValueError: HANDMADE_HUB: got {value!r}, want 1 or 0" in (
+        done.stderr
+    )
 
 
 def test_second_load_needs_no_network(hub, checkpoint, tmp_path):

@@ -30,8 +30,8 @@ def bind(book: Book, reports: list[dict]) -> None:
     for found, data in zip(cells, reports, strict=False):
         data = {ledger.MIME: data}
         found.outputs = [v4.new_output("display_data", data)]
-    links = sync.links_for(book, page, cells)
-    twin.write(page, twin.assemble(book, page, cells, {}, links))
+    made = sync.assemble(book, page, twin.Run(cells))
+    twin.write(page, made)
 
 
 @pytest.fixture

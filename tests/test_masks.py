@@ -78,6 +78,10 @@ def test_wrong_prefixes_and_windows_are_errors():
     with pytest.raises(ValueError, match="window: got 0"):
         sliding_window_mask(3, 0)
     for build in (prefix_mask, sliding_window_mask):
+        with pytest.raises(ValueError, match=r"(prefix|window): got 2.5"):
+            build(3, 2.5)
+        with pytest.raises(ValueError, match=r"(prefix|window): got True"):
+            build(3, True)
         with pytest.raises(ValueError, match="T: got 5"):
             build(5, 2, 3)
 
@@ -121,7 +125,42 @@ def test_padding_hides_the_padding_keys(dtype):
 
 
 @pytest.mark.parametrize(
-    "wrong", [torch.ones(3), torch.ones(2, 1, 1, 3), torch.ones(2, 3)]
+    ("T", "S", "says"),
+    [
+        (2.0, 3, "T: got 2.0"),
+        (-1, 3, "T: got -1"),
+        (True, 3, "T: got True"),
+        (2, "3", "S: got '3'"),
+        (None, 3, "T: got None"),
+        (torch.tensor(2), 3, "T: got tensor"),
+    ],
+)
+def test_lengths_are_whole_numbers(T, S, says):
+    with pytest.raises(ValueError, match=says):
+        causal_mask(T, S)
+
+
+def test_masks_are_made_where_they_are_wanted():
+    for mask in (
+        causal_mask(3, device="meta"),
+        prefix_mask(3, 1, device="meta"),
+        sliding_window_mask(3, 1, device="meta"),
+        padding_mask(torch.ones(1, 3, dtype=torch.int64, device="meta")),
+    ):
+        assert mask.device.type == "meta"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        torch.ones(3),
+        torch.ones(3).long(),
+        torch.ones(2, 1, 1, 3),
+        torch.ones(2, 1, 1, 3).long(),
+        torch.ones(2, 3),
+        [[1, 1, 0]],
+        None,
+    ],
 )
 def test_padding_wants_a_table_of_yes_and_no(wrong):
     with pytest.raises(ValueError, match="attention_mask"):

@@ -9,7 +9,7 @@ from handmade.blocks.mixture_of_experts import (
     load_balancing_loss,
     route,
 )
-from handmade.weights import random_reference
+from handmade.weights.reference import random_reference
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
 
@@ -152,7 +152,158 @@ def test_half_precision():
     assert moe(torch.randn(3, 6).bfloat16()).dtype == torch.bfloat16
 
 
+SIZES = {
+    "hidden_size": 12,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "num_experts_per_tok": 3,
+    "experts_implementation": "eager",
+}
+
+
+def mixtral_like(**other):
+    from transformers import MixtralConfig
+    from transformers.models.mixtral import modeling_mixtral
+
+    config = MixtralConfig(
+        **SIZES, intermediate_size=20, num_local_experts=5, **other
+    )
+    return modeling_mixtral.MixtralSparseMoeBlock, config
+
+
+def olmoe(**other):
+    from transformers import OlmoeConfig
+    from transformers.models.olmoe import modeling_olmoe
+
+    config = OlmoeConfig(**SIZES, intermediate_size=20, num_experts=5, **other)
+    return modeling_olmoe.OlmoeSparseMoeBlock, config
+
+
+def qwen3_moe(**other):
+    from transformers import Qwen3MoeConfig
+    from transformers.models.qwen3_moe import modeling_qwen3_moe
+
+    config = Qwen3MoeConfig(
+        **SIZES, moe_intermediate_size=20, num_experts=5, **other
+    )
+    return modeling_qwen3_moe.Qwen3MoeSparseMoeBlock, config
+
+
+def qwen2_moe(**other):
+    from transformers import Qwen2MoeConfig
+    from transformers.models.qwen2_moe import modeling_qwen2_moe
+
+    config = Qwen2MoeConfig(
+        **SIZES, moe_intermediate_size=20, num_experts=5, **other
+    )
+    return modeling_qwen2_moe.Qwen2MoeSparseMoeBlock, config
+
+
+def phimoe(**other):
+    from transformers import PhimoeConfig
+    from transformers.models.phimoe import modeling_phimoe
+
+    config = PhimoeConfig(
+        **{**SIZES, "num_experts_per_tok": 2},
+        intermediate_size=20,
+        num_local_experts=5,
+        **other,
+    )
+    return modeling_phimoe.PhimoeSparseMoeBlock, config
+
+
+def built(family, **other):
+    kind, config = family(**other)
+    with torch.no_grad():
+        return random_reference(kind, config).double()
+
+
+@pytest.mark.parametrize(
+    ("family", "other"),
+    [
+        (mixtral_like, {}),
+        (mixtral_like, {"hidden_act": "swish"}),
+        (olmoe, {"norm_topk_prob": True}),
+        (olmoe, {"norm_topk_prob": False}),
+        (qwen3_moe, {"norm_topk_prob": True}),
+        (qwen3_moe, {"norm_topk_prob": False}),
+    ],
+)
+def test_from_hf_equals_every_block_it_takes(family, other):
+    theirs = built(family, **other)
+    ours = MixtureOfExperts.from_hf(theirs)
+    x = torch.randn(2, 7, 12, dtype=torch.float64)
+    torch.testing.assert_close(ours(x), theirs(x), **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("family", "other", "says"),
+    [
+        (mixtral_like, {"hidden_act": "relu"}, "hidden_act: got ReLU"),
+        (mixtral_like, {"hidden_act": "gelu"}, "hidden_act: got GELU"),
+        (qwen3_moe, {"hidden_act": "tanh"}, "hidden_act: got Tanh"),
+        (
+            mixtral_like,
+            {"router_jitter_noise": 0.1},
+            r"router_jitter_noise: got 0\.1",
+        ),
+        (qwen2_moe, {}, "hf_block: got Qwen2MoeSparseMoeBlock.*shared"),
+        (phimoe, {}, "hf_block: got PhimoeSparseMoeBlock"),
+    ],
+)
+def test_from_hf_refuses_what_it_does_not_compute(family, other, says):
+    with pytest.raises(ValueError, match=says):
+        MixtureOfExperts.from_hf(built(family, **other))
+
+
+def test_from_hf_takes_a_block_and_nothing_else():
+    for wrong in (torch.nn.Linear(3, 3), None, {}):
+        with pytest.raises(ValueError, match="hf_block: got"):
+            MixtureOfExperts.from_hf(wrong)
+
+
+def test_a_batch_of_padding_balances_to_zero():
+    logits = torch.randn(6, 4, requires_grad=True)
+    loss = load_balancing_loss(logits, 2, torch.zeros(2, 3).long())
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad.eq(0).all()
+    assert load_balancing_loss(torch.randn(0, 4), 2).item() == 0
+
+
+@pytest.mark.parametrize(
+    ("mask", "says"),
+    [
+        (torch.ones(5).long(), "mask: got 5 entries, want .* the 6 tokens"),
+        (torch.ones(6), r"mask: got dtype torch\.float32"),
+        ([1] * 6, "mask: got a list"),
+    ],
+)
+def test_a_mask_that_does_not_fit_the_tokens(mask, says):
+    with pytest.raises(ValueError, match=says):
+        load_balancing_loss(torch.randn(6, 4), 2, mask)
+
+
+def test_padding_as_bool_or_int_is_the_same():
+    logits, real = torch.randn(6, 4), torch.tensor([1, 0, 1, 1, 0, 1])
+    torch.testing.assert_close(
+        load_balancing_loss(logits, 2, real.bool()),
+        load_balancing_loss(logits[real.bool()], 2),
+    )
+
+
+def test_choices_that_are_no_experts():
+    with pytest.raises(ValueError, match="experts: got 0 to 4, want 0 to 3"):
+        expert_load(torch.tensor([0, 4]), 4)
+    with pytest.raises(ValueError, match="experts: got -1 to 0"):
+        expert_load(torch.tensor([0, -1]), 4)
+    assert expert_load(torch.zeros(0).long(), 2).tolist() == [0, 0]
+
+
 def test_wrong_k():
+    for k in (1.5, True, None):
+        with pytest.raises(ValueError, match=f"top_k: got {k}"):
+            MixtureOfExperts(6, 10, 4, k)
     with pytest.raises(ValueError, match="top_k: got 5, want 1 to 4"):
         MixtureOfExperts(6, 10, 4, 5)
     with pytest.raises(ValueError, match="top_k: got 0, want 1 to 3"):

@@ -62,9 +62,11 @@ def copied(ours, theirs):
     return ours, theirs
 
 
-def assert_equal(ours, theirs, x):
-    pairs = [(ours.get_parameter(n), p) for n, p in theirs.named_parameters()]
-    assert_equal_with_gradients(ours, theirs, [x], pairs)
+def assert_equal(ours, theirs, x, *, pairs=True):
+    if pairs:
+        named = theirs.named_parameters()
+        pairs = [(ours.get_parameter(n), p) for n, p in named]
+    assert_equal_with_gradients(ours, theirs, [x], pairs or ())
 
 
 @pytest.mark.parametrize("shape", [(6,), (3, 6), (2, 5, 6)])
@@ -117,7 +119,7 @@ def test_rms_norm_equals_hugging_face_in_float64():
 
     theirs = LlamaRMSNorm(6, eps=1e-5).double()
     torch.nn.init.normal_(theirs.weight)
-    ours = RMSNorm(6).double()
+    ours = RMSNorm(6, precision=torch.float32).double()
     ours.load_state_dict(theirs.state_dict())
     assert_equal(ours, theirs, torch.randn(3, 6).double())
 
@@ -126,6 +128,86 @@ def test_rms_norm_equals_hugging_face_in_float64():
 def test_wrong_width_of_the_others(kind):
     with pytest.raises(ValueError, match="x: got width 5, want 6"):
         kind(6)(torch.zeros(2, 5))
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_rms_norm_keeps_float64(size):
+    norm = norm_of(6).double()
+    x = size * torch.randn(3, 6, dtype=torch.float64)
+    assert_equal(
+        norm, lambda x: F.rms_norm(x, (6,), norm.weight, 1e-5), x, pairs=False
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_rms_norm_rounds_half_precision_as_hugging_face(dtype):
+    from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+    theirs = LlamaRMSNorm(64, eps=1e-5).to(dtype)
+    torch.nn.init.normal_(theirs.weight)
+    x = (30 * torch.randn(50, 64)).to(dtype)
+    for precision in (None, torch.float32):
+        ours = RMSNorm(64, precision=precision).to(dtype)
+        ours.load_state_dict(theirs.state_dict())
+        assert torch.equal(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_batch_norm_in_half_precision(dtype):
+    # the square of 300 is more than float16 holds
+    x = (300 + 100 * torch.randn(64, 6)).to(dtype)
+    ours, theirs = BatchNorm(6).to(dtype), torch.nn.BatchNorm1d(6).to(dtype)
+    close = {"rtol": 0.02, "atol": 0.02}
+    for _ in range(2):
+        got = ours(x)
+        assert got.dtype == dtype
+        torch.testing.assert_close(got, theirs(x), **close)
+    for name in ("running_mean", "running_var"):
+        a, b = getattr(ours, name), getattr(theirs, name)
+        assert a.dtype == dtype
+        torch.testing.assert_close(a, b, **close)
+    torch.testing.assert_close(ours.eval()(x), theirs.eval()(x), **close)
+
+
+@pytest.mark.parametrize("norm", [LayerNorm, RMSNorm, BatchNorm])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_norms_under_autocast(norm, dtype):
+    layers = torch.nn.Sequential(torch.nn.Linear(6, 6), norm(6))
+    x = torch.randn(40, 6)
+    want = layers(x)
+    with torch.autocast("cpu", dtype):
+        got = layers(x)
+    torch.testing.assert_close(got.float(), want, rtol=0, atol=0.06)
+    got.float().pow(2).sum().backward()
+    assert layers[0].weight.grad.isfinite().all()
+    assert all(b.dtype == torch.float32 for b in layers.buffers())
+
+
+@pytest.mark.parametrize("norm", [LayerNorm, RMSNorm, BatchNorm])
+def test_whole_numbers_are_refused_not_rounded(norm):
+    with pytest.raises(ValueError, match=r"x: got dtype torch\.int64"):
+        norm(6)(torch.ones(2, 6).long())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (lambda: RMSNorm(1.5), "d_model: got 1.5"),
+        (lambda: LayerNorm(True), "d_model: got True"),
+        (lambda: BatchNorm(0), "d_model: got 0"),
+        (lambda: RMSNorm(4, float("nan")), "eps: got nan"),
+        (lambda: LayerNorm(4, -1e-5), "eps: got -1e-05"),
+        (lambda: BatchNorm(4, momentum=1.5), "momentum: got 1.5"),
+        (lambda: BatchNorm(4, momentum=None), "momentum: got None"),
+        (
+            lambda: RMSNorm(4, precision=torch.bfloat16),
+            "precision: got torch.bfloat16",
+        ),
+    ],
+)
+def test_wrong_sizes_and_numbers(wrong, says):
+    with pytest.raises(ValueError, match=says):
+        wrong()
 
 
 def test_batch_norm_wants_a_batch():

@@ -10,7 +10,7 @@ from handmade.blocks import multi_head
 from handmade.models.llama import Llama
 from handmade.parity import ParityError, differences, parity
 from handmade.tolerances import TOLERANCES
-from handmade.weights import random_reference
+from handmade.weights.reference import random_reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn

@@ -67,6 +67,11 @@ def test_learned_is_an_embedding_with_its_gradient():
     assert ours.weight.grad[untouched].eq(0).all()
 
 
+def test_narrow_positions_are_looked_up_not_masked():
+    table, at = LearnedPositions(9, 6), torch.tensor([[3, 0, 8]])
+    assert torch.equal(table(at.int()), table(at))
+
+
 def test_nothing_asked_nothing_given():
     assert LearnedPositions(4, 6)(torch.zeros(2, 0).long()).shape == (2, 0, 6)
 
@@ -86,8 +91,8 @@ def test_attention_without_positions_is_permutation_equivariant():
     x = torch.randn(2, T, D, dtype=torch.float64)
     order = torch.randperm(T)
     plain = encoder_layer(x, *parts)
-    # RMSNorm takes its square in float32: not quite 1e-12
-    assert_close(encoder_layer(x[:, order], *parts), plain[:, order])
+    moved = encoder_layer(x[:, order], *parts)
+    assert_close(moved, plain[:, order], rtol=0, atol=1e-12)
     bare = parts[0]
     assert_close(
         bare(x[:, order]), bare(x)[:, order], rtol=0, atol=1e-12
@@ -123,6 +128,26 @@ def test_a_mask_or_positions_break_it(how):
         ),
         (lambda: LearnedPositions(4, 6)(torch.tensor([1, 4])), "got 4, want"),
         (lambda: LearnedPositions(4, 6)(torch.tensor([-1])), "got -1, want"),
+        (
+            lambda: LearnedPositions(4, 6)(torch.tensor([1, 0]).bool()),
+            "positions: got dtype torch.bool",
+        ),
+        (
+            lambda: LearnedPositions(4, 6)(torch.tensor([1, 0]).byte()),
+            "positions: got dtype torch.uint8",
+        ),
+        (lambda: LearnedPositions(4, 6)([1, 0]), "positions: got a list"),
+        (lambda: LearnedPositions(4, 6, std=float("nan")), "std: got nan"),
+        (lambda: LearnedPositions(0, 6), "max_seq_len: got 0"),
+        (
+            lambda: sinusoidal_positions(torch.arange(3), 4, float("nan")),
+            "theta: got nan",
+        ),
+        (
+            lambda: sinusoidal_positions(torch.arange(3), 4, float("inf")),
+            "theta: got inf",
+        ),
+        (lambda: sinusoidal_positions(3, 4), "positions: got a int"),
     ],
 )
 def test_errors(wrong, message):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from handmade.blocks.rope import (
+    RopeScaling,
     apply_rope,
     rope_angles,
     rotate_half,
@@ -85,11 +86,138 @@ def test_positions_of_padded_rows():
     assert token_positions(mask.bool()).tolist() == want
 
 
+AT = torch.arange(3)[None]
+ANGLES = rope_angles(AT, 4)
+TWO_ROWS = rope_angles(AT.expand(2, 3), 4)
+
+
+def linear(**other):
+    return RopeScaling(**{"kind": "linear", "factor": 2.5, **other})
+
+
+def llama3(**other):
+    numbers = {
+        "kind": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_seq_len": 8192,
+    }
+    return RopeScaling(**{**numbers, **other})
+
+
+SCALINGS = {
+    "linear": linear(),
+    "llama3": llama3(),
+    "llama3, Llama 3.2": llama3(factor=32.0),
+    "llama3, others": llama3(
+        factor=3.0, low_freq_factor=2.0, original_max_seq_len=100
+    ),
+}
+
+
+@pytest.mark.parametrize("scaling", SCALINGS.values(), ids=SCALINGS.keys())
+@pytest.mark.parametrize("d_rope", [16, 64])
+def test_scaled_angles_equal_transformers(scaling, d_rope):
+    from transformers import LlamaConfig
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+    numbers = {"factor": scaling.factor}
+    if scaling.kind == "llama3":
+        numbers["low_freq_factor"] = scaling.low_freq_factor
+        numbers["high_freq_factor"] = scaling.high_freq_factor
+        length = scaling.original_max_seq_len
+        numbers["original_max_position_embeddings"] = length
+    config = LlamaConfig(
+        head_dim=d_rope,
+        max_position_embeddings=131_072,
+        rope_parameters={
+            "rope_type": scaling.kind,
+            "rope_theta": 500_000.0,
+            **numbers,
+        },
+    )
+    frequency, factor = ROPE_INIT_FUNCTIONS[scaling.kind](config, "cpu")
+    assert factor == 1
+    plain = 1 / 500_000.0 ** (torch.arange(0, d_rope, 2).float() / d_rope)
+    assert torch.equal(scaling.slow(plain), frequency)
+    assert not torch.equal(plain, frequency)
+    positions = torch.randint(0, 100_000, (3, 40))
+    want = LlamaRotaryEmbedding(config)(torch.zeros(1), positions)
+    got = rope_angles(positions, d_rope, 500_000.0, scaling)
+    assert got[0].dtype == torch.float32
+    torch.testing.assert_close(got, want, rtol=0, atol=0)
+
+
+def test_llama3_scaling_by_hand():
+    # 64 tokens: a turn in 8 tokens is done 8 times (kept), one in 128 half
+    # a time (slowed to an eighth), one in 64 / 2.5 between: s = 1/2
+    turn = 2 * torch.pi / torch.tensor([8.0, 64 / 2.5, 128.0])
+    got = llama3(original_max_seq_len=64).slow(turn) / turn
+    torch.testing.assert_close(got, torch.tensor([1, 0.5 + 0.5 / 8, 1 / 8]))
+
+
+@pytest.mark.parametrize("scaling", [None, *SCALINGS.values()])
+def test_a_token_alone_has_the_angles_it_has_in_the_whole(scaling):
+    at = torch.arange(900)[None]
+    whole = rope_angles(at, 32, 10_000.0, scaling)
+    for t in (0, 1, 99, 101, 899):
+        alone = rope_angles(at[:, t : t + 1], 32, 10_000.0, scaling)
+        for a, b in zip(alone, whole, strict=True):
+            assert torch.equal(a, b[:, t : t + 1])
+
+
+def test_narrow_angles_turn_the_first_axes_only():
+    x = torch.randn(2, 3, 5, 10)
+    rope = rope_angles(torch.arange(5)[None], 6)
+    got = apply_rope(x, rope)
+    assert torch.equal(got[..., 6:], x[..., 6:])
+    assert torch.equal(got[..., :6], apply_rope(x[..., :6].clone(), rope))
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         (lambda: rope_angles(torch.arange(3)[None], 5), "d_head: got 5"),
         (lambda: rope_angles(torch.arange(3)[None], 4, 0.0), "theta: got 0"),
+        (lambda: rope_angles(AT, 4, float("nan")), "theta: got nan"),
+        (lambda: rope_angles(AT, 4, float("inf")), "theta: got inf"),
+        (lambda: rope_angles(AT, 4, True), "theta: got True"),
+        (lambda: rope_angles(AT.bool(), 4), "positions: got dtype torch.bool"),
+        (lambda: rope_angles(AT, 4.0), "d_head: got 4.0"),
+        # whole numbers would be cut off after the turn
+        (
+            lambda: apply_rope(torch.ones(1, 2, 3, 4).long(), ANGLES),
+            "x: got dtype torch.int64",
+        ),
+        # wider than the head, another batch, no axis of heads
+        (lambda: apply_rope(torch.ones(1, 2, 3, 2), ANGLES), "rope: got ang"),
+        (
+            lambda: apply_rope(torch.ones(3, 2, 3, 4), TWO_ROWS),
+            "rope: got angles",
+        ),
+        (
+            lambda: apply_rope(torch.ones(2, 3, 4), TWO_ROWS),
+            "rope: got angles",
+        ),
+        (lambda: apply_rope(torch.ones(3, 4), ANGLES), "x: got shape"),
+        (lambda: apply_rope(torch.ones(1, 2, 3, 4), None), "rope: got"),
+        (
+            lambda: apply_rope(torch.ones(1, 2, 3, 4), ANGLES[:1] * 3),
+            "rope: got",
+        ),
+        (lambda: token_positions(torch.ones(2, 3)), "attention_mask: got dty"),
+        (lambda: RopeScaling(kind="yarn", factor=2.0), "kind: got 'yarn'"),
+        (lambda: linear(factor=0.0), "factor: got 0.0"),
+        (lambda: linear(factor=float("nan")), "factor: got nan"),
+        (lambda: linear(low_freq_factor=1.0), "low_freq_factor: got 1.0"),
+        (lambda: llama3(low_freq_factor=None), "low_freq_factor: got None"),
+        (lambda: llama3(high_freq_factor=1.0), "high_freq_factor: got 1.0"),
+        (
+            lambda: llama3(original_max_seq_len=64.5),
+            "original_max_seq_len: got 64.5",
+        ),
         # tokens and heads swapped: (B, T, H, K) instead of (B, H, T, K)
         (
             lambda: apply_rope(

@@ -40,7 +40,7 @@ def test_the_controls_are_joined_in_the_front_end():
     [((5,), (5,)), ((4,), (6,)), ((2, 4), (2, 4))],
 )
 def test_vectors_that_do_not_fit_are_an_error(q, k):
-    with pytest.raises(ValueError, match="want one even width"):
+    with pytest.raises(ValueError, match=r"^query.*: got .*, want"):
         rope_rotator(torch.zeros(q), torch.zeros(k))
 
 

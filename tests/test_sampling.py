@@ -130,6 +130,19 @@ def test_repetition_penalty_twice_seen_counts_once():
     assert ours.tolist() == [[1.0, -4.0, 0.0]]
 
 
+@pytest.mark.parametrize("narrow", [torch.uint8, torch.int8, torch.int16])
+def test_narrow_ids_count_as_they_are(narrow):
+    # V = 300 does not fit a byte: where padding lands must not wrap to 44
+    logits = draw("smooth", (1, 300), torch.float64)
+    ids, mask = torch.tensor([[0, 7]]), torch.tensor([[0, 1]])
+    want = sampling.repetition_penalty(logits, ids, 2.0, attention_mask=mask)
+    got = sampling.repetition_penalty(
+        logits, ids.to(narrow), 2.0, attention_mask=mask
+    )
+    same(got, want)
+    assert (want != logits).nonzero().tolist() == [[0, 7]]
+
+
 def test_no_id_seen_changes_nothing():
     logits = draw("smooth", (2, 5), torch.float32)
     empty = torch.zeros(2, 0, dtype=torch.int64)
@@ -200,38 +213,46 @@ def test_sample_draws_the_softmax():
 Z = torch.zeros(2, 5)
 IDS = torch.zeros(2, 3, dtype=torch.int64)
 BAD = [
-    (lambda: sampling.temperature(Z, 0), "t must be .* greedy"),
-    (lambda: sampling.temperature(Z, -1.0), "got -1.0"),
-    (lambda: sampling.temperature(Z, float("nan")), "got nan"),
-    (lambda: sampling.temperature(Z, float("inf")), "got inf"),
-    (lambda: sampling.temperature(Z, True), "got True"),
-    (lambda: sampling.temperature(Z, "1"), "got '1'"),
-    (lambda: sampling.temperature([[0.0]], 1.0), "logits .* got list"),
-    (lambda: sampling.temperature(IDS, 1.0), "logits .* got torch.int64"),
-    (lambda: sampling.top_k(Z, 0), "k must be an int >= 1, got 0"),
-    (lambda: sampling.top_k(Z, 2.0), "got 2.0"),
-    (lambda: sampling.top_k(Z, True), "got True"),
+    (lambda: sampling.temperature(Z, 0), "t: got 0, want .* greedy"),
+    (lambda: sampling.temperature(Z, -1.0), "t: got -1.0"),
+    (lambda: sampling.temperature(Z, float("nan")), "t: got nan"),
+    (lambda: sampling.temperature(Z, float("inf")), "t: got inf"),
+    (lambda: sampling.temperature(Z, True), "t: got True"),
+    (lambda: sampling.temperature(Z, "1"), "t: got '1'"),
+    (lambda: sampling.temperature([[0.0]], 1.0), "logits: got list"),
+    (lambda: sampling.temperature(IDS, 1.0), "logits: got torch.int64"),
+    (lambda: sampling.top_k(Z, 0), "k: got 0, want an int >= 1"),
+    (lambda: sampling.top_k(Z, 2.0), "k: got 2.0"),
+    (lambda: sampling.top_k(Z, True), "k: got True"),
     (lambda: sampling.top_k(torch.zeros(2, 0), 1), "V > 0"),
     (lambda: sampling.top_k(torch.tensor(1.0), 1), "V > 0"),
-    (lambda: sampling.top_p(Z, 1.1), r"p must be a number in \[0, 1\]"),
-    (lambda: sampling.top_p(Z, -0.1), "got -0.1"),
-    (lambda: sampling.top_p(Z, None), "got None"),
-    (lambda: sampling.min_p(Z, 90), "got 90"),
-    (lambda: sampling.min_p(Z, float("nan")), "got nan"),
-    (lambda: sampling.repetition_penalty(Z, IDS, 0), "penalty must be"),
-    (lambda: sampling.repetition_penalty(Z, IDS[0], 2.0), r"\(B, T\)"),
-    (lambda: sampling.repetition_penalty(Z, IDS[:1], 2.0), "2 rows"),
+    (lambda: sampling.top_p(Z, 1.1), r"p: got 1.1, want a number in \[0, 1\]"),
+    (lambda: sampling.top_p(Z, -0.1), "p: got -0.1"),
+    (lambda: sampling.top_p(Z, None), "p: got None"),
+    (lambda: sampling.min_p(Z, 90), "p: got 90"),
+    (lambda: sampling.min_p(Z, float("nan")), "p: got nan"),
+    (lambda: sampling.repetition_penalty(Z, IDS, 0), "penalty: got 0"),
+    (lambda: sampling.repetition_penalty(Z, IDS[0], 2.0), r"want \(B, T\)"),
+    (lambda: sampling.repetition_penalty(Z, IDS[:1], 2.0), "ids: got 1 rows"),
     (lambda: sampling.repetition_penalty(Z, IDS + 5, 2.0), r"\[0, 5\)"),
-    (lambda: sampling.repetition_penalty(Z, IDS - 1, 2.0), r"\[0, 5\)"),
-    (lambda: sampling.repetition_penalty(Z, Z, 2.0), "ids must be an int"),
-    (lambda: sampling.repetition_penalty(Z[0], IDS, 2.0), r"\(B, V\)"),
+    (lambda: sampling.repetition_penalty(Z, IDS - 1, 2.0), "got -1 to -1"),
+    (lambda: sampling.repetition_penalty(Z, Z, 2.0), "ids: got torch.float32"),
+    (lambda: sampling.repetition_penalty(Z, IDS > 0, 2.0), "got torch.bool"),
+    (lambda: sampling.repetition_penalty(Z[0], IDS, 2.0), r"want \(B, V\)"),
     (
         lambda: sampling.repetition_penalty(
             Z, IDS, 2.0, attention_mask=torch.ones(2, 4)
         ),
-        "attention_mask must have the shape of ids",
+        r"attention_mask: got shape \(2, 4\)",
     ),
-    (lambda: sampling.sample(Z[0]), r"\(B, V\)"),
+    (
+        lambda: sampling.repetition_penalty(
+            Z, IDS, 2.0, attention_mask=[[1, 1, 1]]
+        ),
+        "attention_mask: got shape list",
+    ),
+    (lambda: sampling.sample(Z, generator=3), "generator: got a int"),
+    (lambda: sampling.sample(Z[0]), r"want \(B, V\)"),
     (lambda: sampling.sample(Z - float("inf")), "finite maximum"),
     (lambda: sampling.sample(Z * float("nan")), "finite maximum"),
 ]
@@ -268,7 +289,9 @@ const answers = rows.map((row) => {
   const data = row.logits ? row : {
     logits: Float64Array.from(floats(row.top)),
     tail: { high: row.high, step: row.step,
-      counts: Array.from(bytes(row.tail)) },
+      counts: Array.from(bytes(row.tail)),
+      faint: row.faint, faintAt: row.faint_at },
+    never: row.never,
   };
   return settings.map((s) => {
     const d = distribution(data, s);
@@ -353,6 +376,60 @@ def test_the_packed_tail_is_right_to_the_digits_shown():
             assert abs(got["kept"] - kept) <= allowed
 
 
+def far_tails() -> dict[str, torch.Tensor]:
+    """Logits as masks, filters and broken models leave them."""
+    g = torch.Generator().manual_seed(0)
+    plain = torch.randn(49_152, generator=g) * 3.5
+    z = {name: plain.clone() for name in ("-inf", "-1e9", "few", "two")}
+    z["-inf"][1000:] = -torch.inf
+    z["-1e9"][1000:] = -1e9
+    z["few"][7:] = -torch.inf
+    z["two"][:20_000] -= 500.0  # two humps, one of them hopeless
+    z["steep"] = plain * 100
+    z["float16 minimum"] = plain.clone()
+    z["float16 minimum"][300:] = torch.finfo(torch.float16).min
+    z["one"] = torch.full((49_152,), -torch.inf)
+    z["one"][123] = 2.0
+    return z
+
+
+@pytest.mark.parametrize("name", far_tails())
+def test_a_tail_however_far_is_small_and_right(name):
+    z = far_tails()[name]
+    row = next_token.pack(z, str)
+    assert len(json.dumps(row)) < 120_000
+    assert len(row["tokens"]) == min(256, int((z > z.max() - 2238).sum()))
+    (answers,) = run_js([row], SETTINGS)["answers"]
+    ordered = z.sort(descending=True).values[None]
+    for s, got in zip(SETTINGS, answers, strict=True):
+        p, before = by_hand(ordered, s)
+        assert got["vocabulary"] == 49_152
+        shown = torch.zeros(256).double()
+        shown[: len(got["p"])] = torch.tensor(got["p"]).double()
+        assert (shown - p[0, :256]).abs().max() < 1e-4
+        entropy = -torch.special.xlogy(p, p).sum() / math.log(2)
+        assert abs(got["entropy"] - entropy) < 1e-3
+        assert abs(got["mass"] - before[p > 0].sum()) < 3e-4
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        (torch.nan, "nan"),
+        (torch.inf, "inf"),
+        (1e39, "inf"),  # beyond float32
+    ],
+)
+def test_what_is_no_distribution_is_refused(value, named):
+    z = torch.randn(2, 500, dtype=torch.float64)
+    z[1, 7] = value
+    with pytest.raises(ValueError, match=f"^logits: got {named} among"):
+        next_token.next_token(["a", "b"], z, str)
+    z[1] = -torch.inf
+    with pytest.raises(ValueError, match=r"^logits: got -inf among"):
+        next_token.next_token(["a", "b"], z, str)
+
+
 def test_the_script_draws_evenly():
     seeded = torch.tensor(run_js([], [])["seeded"])
     assert ((seeded >= 0) & (seeded < 1)).all()
@@ -364,7 +441,7 @@ def test_the_script_draws_evenly():
 def test_the_explorable_refuses_what_it_cannot_show():
     with pytest.raises(ValueError, match="one row a prompt"):
         next_token.next_token(["a"], torch.zeros(2, 5), str)
-    with pytest.raises(ValueError, match="more than a byte"):
+    with pytest.raises(ValueError, match="a byte can count"):
         next_token.pack(torch.zeros(1000), str)
     view = next_token.next_token(["a", "b"], torch.randn(2, 500), str)
     *controls, widget = view.children

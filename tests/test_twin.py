@@ -1,14 +1,14 @@
 """Every twin of the book: plain, tidy, stable; and how one is made."""
 
 import re
-import shutil
 import tempfile
 from pathlib import Path
 
 import nbformat
 import pytest
-from bookbinder import sync, twin
-from bookbinder.book import Page, find_book, fork
+from bookbinder import fingerprint, imports, sync, twin
+from bookbinder.book import Book, Page, find_book, fork
+from handmade.widgets import base
 from nbformat import v4
 from test_sync import FIRST, HEAD, SECOND, cell, make_book
 
@@ -118,8 +118,8 @@ def bound(
     cells = page.cells("code")
     for found, given in zip(cells, outputs, strict=False):
         found.outputs = given
-    links = sync.links_for(book, page, cells)
-    return page, twin.assemble(book, page, cells, {}, links)
+    kept = fingerprint.of_page(book, cells, {})
+    return page, sync.assemble(book, page, twin.Run(cells, kept=kept))
 
 
 def test_solutions_are_folded_also_when_one_ends_where_the_next_starts(
@@ -217,12 +217,13 @@ def test_outputs_of_other_cells_are_refused(tmp_path):
 
 def test_why_a_page_must_run(tmp_path):
     page, made = bound(tmp_path, FIRST.replace("{glue:text}`sum`", "42"))
-    assert twin.must_run(page) == "it has no twin"
+    book = Book(tmp_path)
+    assert twin.must_run(book, page) == "it has no twin"
     assert twin.write(page, made) is True
     assert twin.write(page, made) is False
-    assert twin.must_run(page) is None
+    assert twin.must_run(book, page) is None
     page.twin.write_text("{")
-    assert "is not a notebook" in twin.must_run(page)
+    assert "is not a notebook" in twin.must_run(book, page)
 
 
 @pytest.mark.parametrize(
@@ -238,34 +239,46 @@ def test_why_a_page_must_run(tmp_path):
     ],
 )
 def test_magics_and_broken_cells_hide_no_import(code):
-    found = twin.imports.hashes([code, "from handmade import notebook"])
+    found = imports.hashes([code, "from handmade import notebook"])
     assert set(found) == {"handmade", "handmade.notebook"}
 
 
 def test_imports_are_followed_and_exercises_found_by_name():
-    found = twin.imports.hashes(["import handmade.widgets.next_token as w"])
+    found = imports.hashes(["import handmade.widgets.next_token as w"])
     for part in ("next_token", "base"):
         assert f"handmade.widgets.{part}" in found
     source = 'from handmade.exercises import check\ncheck("causal-mask", f)'
-    found = twin.imports.hashes([source])
-    assert "handmade.exercises.masks" in found
+    found = imports.hashes([source])
+    assert "handmade.exercises.blocks.attention" in found
     assert "handmade.blocks.masks" in found
-    assert "handmade.exercises.sampling" not in found
+    assert "handmade.exercises.inference.sampling" not in found
 
 
-def test_a_widgets_script_and_style_count_as_its_source(tmp_path, monkeypatch):
-    package = tmp_path / "handmade"
-    shutil.copytree(twin.imports.PACKAGE, package)
-    monkeypatch.setattr(twin.imports, "PACKAGE", package)
+def test_a_widgets_new_script_is_shown_and_runs_nothing(monkeypatch):
     code = ["import handmade.widgets.next_token"]
-    before = twin.imports.hashes(code)
-    for name in ("next_token.js", "shared.js", "shared.css"):
-        path = package / "widgets" / name
-        path.write_text(path.read_text() + "\n/* changed */\n")
-        after = twin.imports.hashes(code)
-        key = "handmade.widgets.next_token"
-        assert after[key] != before[key], name
-        before = after
+    before = imports.hashes(code)
+    page = BOOK.page("inference/sampling")
+    stored = page.read_twin()
+    assert sync.stale_page(BOOK, page) is None
+
+    def with_a_change(name: str) -> tuple[str, str]:
+        script, style = base.assets(name)
+        return script + "// new", style + "/* new */"
+
+    monkeypatch.setattr(twin, "assets", with_a_change)
+    assert imports.hashes(code) == before
+    assert twin.must_run(BOOK, page) is None
+    assert sync.stale_page(BOOK, page) == "what it shows changed"
+    made = sync.assemble(BOOK, page, twin.stored_run(stored))
+    (kind,) = made.metadata.widgets.values()
+    scripts = [
+        model.state["_esm"]
+        for model in kind.state.values()
+        if "_esm" in model.state
+    ]
+    assert scripts
+    assert all(script.endswith("// new") for script in scripts)
+    assert made.cells == stored.cells
 
 
 def test_the_fork_is_the_one_that_ci_builds(monkeypatch):

@@ -14,7 +14,7 @@ import torch
 from handmade.text import unigram_train
 from handmade.text.samples import ARTICLE_1, HARD
 from handmade.text.unigram import UnigramTokenizer, split_words
-from handmade.weights import shakespeare
+from handmade.weights.shakespeare import shakespeare
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -108,6 +108,114 @@ def test_a_run_of_unknown_characters_is_one_unknown():
     ours = UnigramTokenizer([("<unk>", 0), ("a", -1), ("▁", -1)])
     assert ours.encode("axxxa") == [2, 1, 0, 1]
     assert ours.cut("axxxa") == ["a", "xxx", "a"]
+
+
+class Counted(str):
+    """A text that counts the characters copied out of it and joined."""
+
+    copied = 0
+
+    def __getitem__(self, key):
+        return Counted.count(super().__getitem__(key))
+
+    def __add__(self, other):
+        return Counted.count(super().__add__(other))
+
+    @staticmethod
+    def count(text):
+        Counted.copied += len(text)
+        return Counted(text)
+
+
+@pytest.mark.parametrize("word", ["ж", "a", "ab", "aж", "xab", "▁▁"])
+def test_the_work_of_a_cut_is_linear_in_the_word(word):
+    pieces = [("<unk>", 0.0), ("a", -1.0), ("ab", -1.5), ("▁a", -1.0)]
+    ours = UnigramTokenizer([*pieces, ("▁bbb", -2.0), ("▁", -2.0)])
+    copied = []
+    for n in (1000, 2000, 4000):
+        Counted.copied = 0
+        assert "".join(ours.cut(Counted(word * n))) == word * n
+        copied.append(Counted.copied / n)
+    assert copied[2] == pytest.approx(copied[0], rel=0.01)
+
+
+def plain_cut(word, ours):
+    """The definition: every start of every piece, at every end."""
+    best, cuts = [0.0], [[]]
+    worst = min(score for _, score in ours.pieces) - 10.0
+    scores = dict(ours.pieces)
+    for end in range(1, len(word) + 1):
+        found, taken = -math.inf, None
+        for start in range(end):
+            piece = word[start:end]
+            alone = worst if len(piece) == 1 else -math.inf
+            score = best[start] + scores.get(piece, alone)
+            if score > found:
+                found, taken = score, start
+        best.append(found)
+        cuts.append([*cuts[taken], (word[taken:end], taken)])
+    joined = []
+    for piece, _ in cuts[-1]:
+        unknown = piece not in scores
+        if unknown and joined and joined[-1][1]:
+            piece = joined.pop()[0] + piece
+        joined.append((piece, unknown))
+    return [piece for piece, _ in joined]
+
+
+@given(
+    scores=st.dictionaries(
+        st.text("abc", min_size=1, max_size=5), st.floats(-9, -0.1), min_size=1
+    ),
+    word=st.text("abcxy", max_size=25),
+)
+@settings(max_examples=300)
+def test_the_cut_is_that_of_the_definition(scores, word):
+    ours = UnigramTokenizer([("<unk>", -20.0), *scores.items()])
+    assert ours.cut(word) == plain_cut(word, ours)
+
+
+# -- bytes, and no unknown piece at all
+
+
+def with_bytes(fallback=True, **options):
+    pieces = [("<unk>", 0.0), ("▁", -2.0), ("a", -1.0), ("b", -1.5)]
+    pieces += [(f"<0x{byte:02X}>", -9.0) for byte in range(256)]
+    theirs = library(pieces, byte_fallback=fallback)
+    if fallback:
+        steps = [decoders.ByteFallback(), decoders.Metaspace()]
+        theirs.decoder = decoders.Sequence(steps)
+    return UnigramTokenizer.from_hf(theirs), theirs
+
+
+@given(text=any_text)
+@settings(max_examples=200)
+def test_unknown_characters_are_spelled_in_bytes_and_come_back(text):
+    ours, theirs = with_bytes()
+    ids = ours.encode(text)
+    assert ids == theirs.encode(text).ids
+    assert ours.decode(ids) == theirs.decode(ids)
+
+
+@given(ids=st.lists(st.integers(0, 259), max_size=12))
+def test_bytes_that_are_no_text_decode_as_the_librarys_do(ids):
+    for fallback in (True, False):
+        ours, theirs = with_bytes(fallback)
+        assert ours.decode(ids) == theirs.decode(ids)
+
+
+def test_without_an_unknown_piece_an_unknown_character_is_an_error():
+    theirs = Tokenizer(models.Unigram([("▁", -1.0), ("a", -1.0)]))
+    theirs.pre_tokenizer = pre_tokenizers.Metaspace()
+    described = json.loads(theirs.to_str())
+    described["model"]["unk_id"] = None
+    ours = UnigramTokenizer.from_description(described)
+    assert ours.unknown_id is None
+    assert ours.encode("a a") == [0, 1, 0, 1]
+    with pytest.raises(ValueError, match="text: got 'ж', want"):
+        ours.encode("aжa")
+    with pytest.raises(Exception, match="unk_id"):
+        Tokenizer.from_str(json.dumps(described)).encode("aжa")
 
 
 # -- the best cut, against all cuts
@@ -213,6 +321,21 @@ def test_training_cuts_as_well_as_the_librarys(corpus):
     ours = UnigramTokenizer.train([train], 600, seeds=4000, longest=10)
     ratio = len(ours.encode(held_out)) / len(theirs.encode(held_out).ids)
     assert ratio < 1.03
+
+
+@pytest.mark.parametrize("shrink", [0.01, 0.5, 0.99, 0.9999])
+def test_training_ends_whatever_share_is_kept(shrink):
+    words = {"abab": 4, "abc": 3, "bcbc": 2, "cab": 5}
+    learned = unigram_train.learn_pieces(words, 4, shrink=shrink)
+    assert len(learned) <= 4
+    assert {"a", "b", "c"} <= {piece for piece, _ in learned}
+
+
+def test_a_special_token_that_is_a_character_is_one_piece():
+    ours = UnigramTokenizer.train(["abc abc"], 8, ["a"])
+    names = [text for text, _ in ours.pieces]
+    assert names.count("a") == 1
+    assert ours.encode("a") == [ours.special_tokens["a"]]
 
 
 def test_training_is_the_same_each_time(corpus):

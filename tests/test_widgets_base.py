@@ -2,13 +2,32 @@
 
 import base64
 import importlib
+import json
 import re
+import sys
+import types
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
+import torch
 import traitlets
-from handmade.widgets import base
+from bookbinder.book import find_book
+from handmade.text.bpe import BPETokenizer
+from handmade.text.pretokenize import byte_alphabet
+from handmade.widgets import (
+    attention_patterns,
+    base,
+    head_count,
+    mask_editor,
+    merge_steps,
+    next_token,
+    rope_rotator,
+    softmax_saturation,
+)
+from IPython.core.formatters import DisplayFormatter
+from nbclient import NotebookClient
 
 SCRIPTS = sorted(p for p in base.HERE.glob("*.js") if p.name != "shared.js")
 MODULES = sorted(
@@ -84,7 +103,7 @@ def test_bytes_come_back_within_half_a_level():
 
 @pytest.mark.parametrize("wrong", [-1e-6, 1.001, np.nan, np.inf])
 def test_values_outside_zero_to_one_are_refused(wrong):
-    with pytest.raises(ValueError, match="wanted"):
+    with pytest.raises(ValueError, match=r"want \[0, 1\]"):
         base.pack_uint8(np.array([0.5, wrong]))
 
 
@@ -93,3 +112,142 @@ def test_floats_come_back_exactly_in_row_major_order():
     packed = base64.b64decode(base.pack_float32(values))
     back = np.frombuffer(packed, "<f4").reshape(3, 2)
     assert np.array_equal(back, values.astype(np.float32))
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf, 1e39])
+def test_floats_that_are_none_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"^values: got 1 of 3 .*, want fin"):
+        base.pack_float32(np.array([0.5, wrong, 1.0]))
+
+
+HOSTILE = (
+    "</script><script>alert(1)</script>",
+    "<!--<script>",
+    '"><img src=x onerror=alert(1)>',
+    "&lt;b&gt; & 'quotes' \\u0022",
+    "{{ x }} ${y} `z` $a_b$",
+    "\u202e\u2028\x00\t\n",
+    "",
+)
+
+
+def explorables() -> dict[str, base.Explorer]:
+    """One of each, with hostile text wherever text goes."""
+    names = list(HOSTILE)
+    n = len(names)
+    even = torch.full((2, 2, n, n), 1 / n)
+    vocab = {char: i for i, char in enumerate(byte_alphabet().values())}
+    return {
+        "attention_patterns": attention_patterns.explore(
+            [
+                attention_patterns.Panel(
+                    label=text, tokens={n: names}, weights={n: even},
+                    causal=False,
+                )
+                for text in names
+            ]
+        ),
+        "head_count": head_count.count_heads(
+            names, {2: even}, d_model=4, heads=2
+        ),
+        "mask_editor": mask_editor.edit_masks(names, torch.randn(2, n, n)),
+        "merge_steps": merge_steps.merge_steps(
+            BPETokenizer(vocab, []), "".join(names)
+        ),
+        "next_token": next_token.next_token(
+            names, torch.randn(n, 40), lambda i: names[i % n]
+        ),
+        "rope_rotator": rope_rotator.rope_rotator(
+            torch.randn(4), torch.randn(4)
+        ),
+        "softmax_saturation": softmax_saturation.explore_saturation(
+            torch.randn(3, 4), torch.randn(5, 4), torch.randn(3, 5), width=4
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_text_travels_as_text(name):
+    """Unchanged, in traits alone; no description may hold HTML."""
+    box = explorables()[name]
+    drawing = box.children[-1]
+    state = json.dumps(drawing.get_state(), default=lambda v: v.hex())
+    if name not in ("rope_rotator", "softmax_saturation"):
+        assert json.dumps(HOSTILE[0])[1:-1] in state
+    for control in box.children[:-1]:
+        assert control.description_allow_html is False
+        assert "<" not in control.description
+    assert type(repr(box)) is str
+    assert "<" not in repr(box)
+
+
+@pytest.fixture
+def shown(monkeypatch) -> list[tuple]:
+    calls = []
+    monkeypatch.setattr(
+        base, "display", lambda data, **more: calls.append((data, more))
+    )
+    return calls
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_an_explorable_names_the_manager_that_colab_needs(
+    name, shown, monkeypatch
+):
+    box = explorables()[name]
+    assert DisplayFormatter().format(box) == ({}, {})  # it shows itself
+    ((data, more),) = shown
+    assert more["raw"] is True
+    assert data[base.VIEW]["model_id"] == box.model_id
+    assert data["text/plain"] == repr(box) == repr(box.children[-1])
+    manager = more["metadata"][base.VIEW]["colab"]["custom_widget_manager"]
+    assert manager == {"url": base.COLAB_MANAGER}
+    # a Colab that runs says where its own is
+    output = types.ModuleType("google.colab.output")
+    output._widgets = types.SimpleNamespace(_installed_url="https://its.own/")
+    output.enable_custom_widget_manager = lambda: None
+    monkeypatch.setitem(sys.modules, "google.colab.output", output)
+    box._ipython_display_()
+    manager = shown[1][1]["metadata"][base.VIEW]["colab"]
+    assert manager == {"custom_widget_manager": {"url": "https://its.own/"}}
+
+
+def test_a_cell_that_ends_in_an_explorable_stores_the_manager():
+    """In a kernel, as `sync` runs a page: last expression and display."""
+    code = "from handmade.widgets.rope_rotator import rope_rotator as make\n"
+    code += "import torch\nfrom IPython.display import display\n"
+    last = "make(torch.ones(4), torch.ones(4))"
+    cells = [code + last, f"display({last})"]
+    nb = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(cell) for cell in cells]
+    )
+    NotebookClient(nb, timeout=120, kernel_name="python3").execute()
+    for cell in nb.cells:
+        (output,) = cell.outputs
+        assert output.output_type == "display_data"
+        assert output.data["text/plain"] == "RopeRotator()"
+        assert_colab(output)
+    (state,) = nb.metadata.widgets.values()
+    view = nb.cells[0].outputs[0].data[base.VIEW]
+    assert view["model_id"] in state["state"]
+
+
+def assert_colab(output) -> None:
+    colab = output.metadata[base.VIEW]["colab"]
+    assert colab["custom_widget_manager"]["url"].startswith(
+        "https://ssl.gstatic.com/colaboratory-static/"
+    )
+
+
+def test_stored_twins_show_their_explorables_in_colab():
+    """Each stored view carries the metadata: a twin opens before it runs."""
+    found = 0
+    for page in find_book().pages:
+        if not page.twin.exists():
+            continue
+        for cell in page.read_twin().cells:
+            for output in cell.get("outputs", ()):
+                if base.VIEW in output.get("data", {}):
+                    assert_colab(output)
+                    found += 1
+    assert found >= len(MODULES)

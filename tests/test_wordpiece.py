@@ -12,7 +12,8 @@ import pytest
 from handmade.text import normalize
 from handmade.text.samples import ARTICLE_1, HARD
 from handmade.text.wordpiece import WordPieceTokenizer
-from handmade.weights import minilm, shakespeare
+from handmade.weights.minilm import minilm
+from handmade.weights.shakespeare import shakespeare
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers

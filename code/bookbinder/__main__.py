@@ -1,4 +1,4 @@
-"""`python -m bookbinder sync | costs | vendor | serve`."""
+"""`python -m bookbinder sync | why | new | experiments | costs | serve`."""
 
 import argparse
 import functools
@@ -7,7 +7,7 @@ import os
 import sys
 import webbrowser
 
-from bookbinder import measure, vendor
+from bookbinder import experiments, measure, new_page, vendor, why
 from bookbinder.book import find_book
 from bookbinder.sync import PageError, stale, sync
 
@@ -36,13 +36,20 @@ def main(arguments: list[str] | None = None) -> int:
     one.add_argument("-j", "--jobs", type=int, default=1)
     one.add_argument("--force", action="store_true", help="execute anyway")
     one.add_argument("--check", action="store_true", help="only tell")
+    asked = commands.add_parser("why", help="what a page depends on")
+    asked.add_argument("page")
+    fresh = commands.add_parser("new", help="write a page's skeleton")
+    fresh.add_argument("page", metavar="PART/PAGE")
     cost = commands.add_parser("costs", help="measure what pages cost")
     cost.add_argument("pages", nargs="*", help="page names; default: all")
     commands.add_parser("vendor", help="copy the site's own JavaScript")
     two = commands.add_parser("serve", help="serve the built book")
     two.add_argument("--port", type=int, default=8000)
     two.add_argument("--no-browser", action="store_true")
+    experiments.add_parser(commands)
     options = parser.parse_args(arguments)
+    if options.command == "experiments":
+        return experiments.main(options)
 
     book = find_book()
     if options.command == "vendor":
@@ -58,11 +65,16 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "sync" and options.check:
             reasons = stale(book)
-            for name, why in reasons.items():
-                print(
-                    f"stale: {name}: {why}. Run `make sync`", file=sys.stderr
-                )
+            for name, reason in reasons.items():
+                told = f"stale: {name}: {reason}. Run `make sync`"
+                print(told, file=sys.stderr)
             return 1 if reasons else 0
+        if options.command == "why":
+            print(why.explain(book, book.page(options.page)))
+            return 0
+        if options.command == "new":
+            print(new_page.write(book, options.page))
+            return 0
         if options.command == "costs":
             measure.update(book, options.pages)
             return 0

@@ -2,14 +2,31 @@
 
 import copy
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 import nbformat
 import yaml
-from myst_nb.core.read import read_myst_markdown_notebook
-from myst_parser.config.main import MdParserConfig
+from myst_nb.core.read import (
+    MystMetadataParsingError,
+    read_myst_markdown_notebook,
+)
+from nbformat.validator import NotebookValidationError
+from sphinx_external_toc.parsing import MalformedError, parse_toc_data
+
+from bookbinder import myst
+
+# what myst-nb raises on front matter and cells; the last three where the
+# front matter is no mapping
+UNREADABLE = (
+    MystMetadataParsingError,
+    NotebookValidationError,
+    AttributeError,
+    TypeError,
+)
 
 
 @dataclass(frozen=True)
@@ -18,6 +35,8 @@ class Page:
 
     root: Path
     name: str
+    # MyST's syntax beyond the common one, as `_config.yml` has it
+    extensions: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def source(self) -> Path:
@@ -35,6 +54,8 @@ class Page:
             raise ValueError(
                 f"_toc.yml names {self.name}, but there is no {self.source}"
             ) from None
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{self.source}: want UTF-8: {error}") from None
 
     @cached_property
     def has_cells(self) -> bool:
@@ -42,9 +63,21 @@ class Page:
 
     @cached_property
     def _parsed(self) -> nbformat.NotebookNode:
-        return read_myst_markdown_notebook(
-            self.text, config=MdParserConfig(), path=self.source
-        )
+        empty = f"{self.source}: got an empty page, want text"
+        if not self.text.strip():
+            raise ValueError(empty)
+        try:
+            notebook = read_myst_markdown_notebook(
+                self.text,
+                config=myst.config(self.extensions),
+                path=self.source,
+            )
+        except UNREADABLE as error:
+            why = str(error).split("\n")[0]
+            raise ValueError(f"{self.source}: metadata: {why}") from None
+        if not notebook.cells:
+            raise ValueError(empty)
+        return notebook
 
     def read(self) -> nbformat.NotebookNode:
         """Return the page as a notebook without outputs, as myst-nb does.
@@ -52,6 +85,11 @@ class Page:
         Every call returns a copy of its own, to be filled in.
         """
         return copy.deepcopy(self._parsed)
+
+    @property
+    def all_cells(self) -> list[nbformat.NotebookNode]:
+        """All cells in order, to look at."""
+        return self._parsed.cells
 
     def cells(self, kind: str) -> list[nbformat.NotebookNode]:
         """Return the page's "markdown" or "code" cells, to look at."""
@@ -65,33 +103,41 @@ class Page:
             raise ValueError(f"{self.twin} is not a notebook") from error
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True)
 class Book:
     """The project's root folder, its settings and its pages in order."""
 
     root: Path
+    _made: dict[Callable, Any] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @cached_property
     def settings(self) -> dict:
-        text = (self.root / "_config.yml").read_text(encoding="utf-8")
-        return yaml.safe_load(text)
+        path = self.root / "_config.yml"
+        settings = read_yaml(path)
+        if not isinstance(settings, dict):
+            raise ValueError(f"{path}: got {settings!r}, want settings")
+        return settings
+
+    @cached_property
+    def extensions(self) -> tuple[str, ...]:
+        return myst.extensions(self.settings)
 
     @cached_property
     def pages(self) -> tuple[Page, ...]:
         """All pages of the table of contents, the root first."""
-        text = (self.root / "_toc.yml").read_text(encoding="utf-8")
-        toc = yaml.safe_load(text)
-        names = [toc["root"]]
+        names = toc_pages(self.root / "_toc.yml")
+        return tuple(Page(self.root, n, self.extensions) for n in names)
 
-        def visit(entry: dict) -> None:
-            for key in ("parts", "chapters", "sections"):
-                for child in entry.get(key, ()):
-                    if "file" in child:
-                        names.append(child["file"])
-                    visit(child)
-
-        visit(toc)
-        return tuple(Page(self.root, name) for name in names)
+    def once(self, make: Callable[["Book"], T]) -> T:
+        """Return make(self), made at the first call and then kept."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        return self._made[make]
 
     @property
     def repository(self) -> str:
@@ -120,6 +166,29 @@ class Book:
             f"page: got {name!r}, wanted one of "
             f"{[page.name for page in self.pages]}"
         )
+
+
+def read_yaml(path: Path) -> Any:
+    """Raise ValueError, with the file's name, for what is no YAML."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def toc_pages(path: Path) -> list[str]:
+    """Return the pages that a `_toc.yml` names, the root first.
+
+    Raises ValueError for what sphinx-external-toc, which the site is built
+    with, does not read, and for a pattern instead of names.
+    """
+    try:
+        contents = parse_toc_data(read_yaml(path))
+    except MalformedError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if patterns := contents.globs():
+        raise ValueError(f"{path}: glob: got {sorted(patterns)}, want files")
+    return [name.removesuffix(".md") for name in contents]
 
 
 def fork() -> tuple[str, str] | None:

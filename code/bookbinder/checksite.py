@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import yaml
+from bookbinder.book import toc_pages
 
 # besides the pages: without these the site opens but does not work
 ALWAYS = ("index.html", "search.html", "searchindex.js")
@@ -21,31 +21,6 @@ WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 WIDGET_SCRIPTS = ("require.js", "local-widgets.js", "embed-amd.js")
 # a page of the book says more than its title; this many characters at least
 LEAST_TEXT = 80
-
-
-def toc_pages(toc: dict | list, root: Path) -> list[str]:
-    """Return the pages that a table of contents names, in its order."""
-    found: list[str] = []
-    if isinstance(toc, list):
-        for entry in toc:
-            found += toc_pages(entry, root)
-        return found
-    for key in ("root", "file"):
-        if key in toc:
-            found.append(_without_suffix(toc[key]))
-    if "glob" in toc:
-        paths = sorted(root.glob(toc["glob"]))
-        relative = (p.relative_to(root).as_posix() for p in paths)
-        found += dict.fromkeys(_without_suffix(p) for p in relative)
-    for key in ("parts", "chapters", "sections", "subtrees", "entries"):
-        found += toc_pages(toc.get(key) or [], root)
-    return found
-
-
-def _without_suffix(name: str) -> str:
-    for suffix in (".md", ".ipynb", ".rst"):
-        name = name.removesuffix(suffix)
-    return name
 
 
 class Page(HTMLParser):
@@ -133,10 +108,10 @@ def _check_asset(site: Path, page: Path, asset: str) -> str | None:
 
 def check_site(site: Path, toc: Path) -> list[str]:
     """Return everything wrong with a built site; an empty list is good."""
-    contents = yaml.safe_load(toc.read_text(encoding="utf-8")) or {}
-    pages = toc_pages(contents, toc.parent)
-    if not pages:
-        return [f"{toc}: names no page"]
+    try:
+        pages = toc_pages(toc)
+    except ValueError as error:
+        return [str(error)]
     faults = []
     for name in ALWAYS:
         file = site / name

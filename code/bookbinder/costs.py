@@ -1,32 +1,66 @@
-"""What each page costs to run, as `bookbinder.measure` found it.
+"""What each page costs to run, as its twin keeps it.
 
-Pages show it with the role {cost}`part/page`, so no page carries a number
-that someone typed.
+Every execution measures its page: seconds, peak memory, and what it brought
+into the cache at first use. A page shows its own with the role
+{cost}`part/page`, so no page carries a number that someone typed.
 """
 
-import json
-from pathlib import Path
+import re
 
 from bookbinder.book import Book, Page
 
-
-def costs_file(book: Book) -> Path:
-    return book.root / "book" / "costs.json"
-
-
-def read(book: Book) -> dict[str, dict]:
-    path = costs_file(book)
-    if not path.exists():
-        return {}
-    return json.loads(path.read_text(encoding="utf-8"))
+# what stands in the cache or on the hub, as readers call it
+NAMES = {"smollm2": "SmolLM2", "minilm": "MiniLM"}
 
 
 def slug(page: Page) -> str:
     return page.name.removeprefix("book/")
 
 
+def read(book: Book) -> dict[str, dict]:
+    """Return part/page -> cost of every page that was executed."""
+    found = {}
+    for page in book.pages:
+        if page.has_cells and page.twin.exists():
+            kept = page.read_twin().metadata.get("handmade", {})
+            if cost := of_twin(kept):
+                found[slug(page)] = cost
+    return found
+
+
+def of_twin(kept: dict) -> dict | None:
+    """Return seconds, gigabytes and downloads from what a twin keeps."""
+    if "cost" not in kept:
+        return None
+    return {**kept["cost"], "weights": downloads(kept.get("files", {}))}
+
+
+def downloads(files: dict[str, str]) -> list[str]:
+    """Name what stands in the cache, or on the hub, of the opened files."""
+    found = []
+    for name in files:
+        kind, _, rest = name.partition("/")
+        if kind == "cache":
+            stem = re.split(r"-\d", rest)[0]  # without the version
+            found.append(NAMES.get(stem, stem.capitalize()))
+        elif kind == "hub":
+            found.append(rest.partition("@")[0])
+    return list(dict.fromkeys(found))
+
+
+def settled(old: dict, new: dict) -> dict:
+    """Return the old cost where the new one is about the same.
+
+    No two runs take equally long: a twin should not change for that.
+    """
+    gap = abs(new["seconds"] - old["seconds"])
+    seconds_same = gap <= max(5, 0.4 * max(new["seconds"], old["seconds"]))
+    memory_same = abs(new["gigabytes"] - old["gigabytes"]) <= 0.35
+    return old if seconds_same and memory_same else new
+
+
 def sentence(cost: dict) -> str:
-    """Return `12 s on two CPU cores, 0.9 GB of memory, weights of X`."""
+    """Return `12 s on two CPU cores, 0.9 GB of memory, X from the cache`."""
     brought = " and ".join(cost["weights"])
     return (
         f"{max(cost['seconds'], 1)} s on two CPU cores, "

@@ -14,6 +14,7 @@ from jupyter_cache.base import CacheBundleIn
 from myst_nb.core.execute import cache as execution
 from sphinx.errors import ExtensionError
 from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
 
 from bookbinder import costs, twin
 from bookbinder.book import Book, Page, fork
@@ -108,11 +109,26 @@ def cost_role(name, rawtext, text, lineno, inliner, *_):
     cost = costs.read(book).get(text)
     if cost is None:
         problem = inliner.reporter.error(
-            f"{text!r} has no costs: run `python -m bookbinder costs {text}`",
+            f"{text!r} has no costs: run `make sync`",
             line=lineno,
         )
         return [inliner.problematic(rawtext, rawtext, problem)], [problem]
     return [nodes.Text(costs.sentence(cost))], []
+
+
+class PageCosts(SphinxDirective):
+    """```{page-costs}```: a table of every page and what it costs to run."""
+
+    def run(self) -> list[nodes.Node]:
+        book = Book(Path(self.env.app.confdir))
+        found = costs.read(book)
+        rows = [
+            f"| {{doc}}`/{page.name}` | {costs.sentence(found[slug])} |"
+            for page in book.pages
+            if (slug := costs.slug(page)) in found
+        ]
+        text = ["| page | running it takes |", "|---|---|", *rows]
+        return self.parse_text_to_nodes("\n".join(text))
 
 
 def offer_twins(app, error) -> None:
@@ -128,6 +144,7 @@ def offer_twins(app, error) -> None:
 def setup(app) -> dict:
     app.set_html_assets_policy("always")
     app.add_role("cost", cost_role)
+    app.add_directive("page-costs", PageCosts)
     app.connect("config-inited", configure, priority=400)
     app.connect("builder-inited", seed, priority=900)
     app.connect("html-page-context", tidy_scripts, priority=999)

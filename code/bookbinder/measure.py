@@ -1,60 +1,25 @@
 """`python -m bookbinder costs`: run every page by itself and measure it.
 
-Seconds, peak memory and the weights it takes from the cache are kept in
-`book/costs.json`.
+`sync` measures too, but several pages at once and on one thread each. Here
+one page has the machine; its twin takes the new cost and keeps its outputs.
 """
 
-import json
-import time
+from dataclasses import replace
 
-import nbformat
-from handmade.cache import write_whole
-
-from bookbinder.book import Book, Page
-from bookbinder.costs import costs_file, read, sentence, slug
-from bookbinder.sync import execute
-
-# what a page brings into the cache at first use, by the call that does it
-DOWNLOADS = {
-    "smollm2()": "SmolLM2",
-    "minilm()": "MiniLM",
-    "shakespeare()": "Shakespeare",
-}
-
-PEAK = """\
-try:
-    import resource, sys
-    unit = 1 if sys.platform == "darwin" else 1024
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
-except ImportError:  # Windows
-    print(0)"""
-
-
-def measure(page: Page) -> dict:
-    """Run one page in a kernel of its own; return seconds and bytes."""
-    probe = nbformat.v4.new_code_cell(PEAK)
-    start = time.perf_counter()
-    cells, _ = execute(page, extra=[probe])
-    seconds = time.perf_counter() - start
-    peak = int(cells[-1].outputs[0].text)
-    return {
-        "seconds": round(seconds),
-        "gigabytes": round(peak / 1e9, 1),
-        "weights": [n for call, n in DOWNLOADS.items() if call in page.text],
-    }
+from bookbinder import twin
+from bookbinder.book import Book
+from bookbinder.costs import of_twin, sentence, slug
+from bookbinder.sync import PageError, assemble, execute
 
 
 def update(book: Book, names: list[str]) -> None:
     """Measure the named pages, or all, one after the other."""
-    found = read(book)
     pages = [book.page(n) for n in names] or list(book.pages)
     for page in (p for p in pages if p.has_cells):
-        found[slug(page)] = measure(page)
-        print(f"{slug(page)}: {sentence(found[slug(page)])}", flush=True)
-    kept = {slug(p) for p in book.pages if p.has_cells}
-    found = {name: found[name] for name in sorted(found) if name in kept}
-    text = json.dumps(found, indent=1) + "\n"
-    write_whole(
-        costs_file(book),
-        lambda path: path.write_text(text, encoding="utf-8", newline="\n"),
-    )
+        if why := twin.must_run(book, page):
+            raise PageError(f"{page.name}: {why}: run `make sync` first")
+        new = execute(book, page).kept
+        stored = twin.stored_run(page.read_twin())
+        kept = {**stored.kept, "cost": new["cost"]}
+        twin.write(page, assemble(book, page, replace(stored, kept=kept)))
+        print(f"{slug(page)}: {sentence(of_twin(kept))}", flush=True)

@@ -2,261 +2,100 @@
 
 Jupyter and Colab know CommonMark, tables and $math$, but no directive and no
 role. Each one the book uses is rewritten; any other is an error, so nothing
-raw ever reaches a notebook.
+raw ever reaches a notebook. A cell is parsed as the site's build parses it;
+what needs no rewriting stays as it was written, byte for byte.
 """
 
-import ast
-import re
-import textwrap
-from collections.abc import Callable
+import html
 from dataclasses import dataclass
-from pathlib import Path
 
-import yaml
+from markdown_it.token import Token
 
-FENCE = re.compile(r"^(`{3,}|:{3,})\s*(?:\{([\w:-]+)\})?\s*(.*)$")
-# a role, or a span of code, in which braces are no role
-ROLE = re.compile(
-    r"\{([\w:.+-]+)\}(?P<tick>`+)(.+?)(?P=tick)(?!`)"
-    r"|(?<!`)(?P<code>`+)(?!`).+?(?<!`)(?P=code)(?!`)",
-    re.DOTALL,
-)
-INNER_FENCE = re.compile(r"^[\s>*+-]*(`{3,}|:{3,}|~{3,})\s*\{")
-LABEL = re.compile(r"^\(([\w-]+)\)=\s*$")
-MATH_LABEL = re.compile(r"\$\$\s*\(([\w-]+)\)\s*$", re.MULTILINE)
-QUOTED = {
-    "note": "Note",
-    "tip": "Tip",
-    "warning": "Warning",
-    "important": "Important",
-}
+from bookbinder import directives, formulas, myst, spans
+from bookbinder.links import Links
+from bookbinder.seams import Seams
 
+__all__ = ["Links", "plain"]
 
-@dataclass(frozen=True)
-class Links:
-    """Where things are: what the rewriting of one page needs to know."""
-
-    root: Path
-    page: Path
-    site: str
-    labels: dict[str, tuple[str, str]]  # label -> (address, title)
-    citations: dict[str, str]  # key -> "Vaswani et al., 2017"
-    values: dict[str, str]  # glued name -> value
-    costs: dict[str, str]  # part/page -> what it costs to run
-
-    def address(self, target: str) -> str:
-        return self.site + target
+# what every notebook shows as it stands
+BLOCKS = frozenset({
+    "paragraph", "heading", "hr", "bullet_list", "ordered_list", "list_item",
+    "blockquote", "code_block", "fence", "html_block", "table", "thead",
+    "tbody", "tr", "th", "td", "inline",
+})  # fmt: skip
 
 
 def plain(text: str, links: Links) -> str:
     """Rewrite one markdown cell. Raises ValueError for unknown markup."""
-    return _blocks(text.split("\n"), links).strip("\n")
+    return Cell(links).blocks(text).strip("\n")
 
 
-def _blocks(lines: list[str], links: Links) -> str:
-    done, prose, i = [], [], 0
+@dataclass(frozen=True)
+class Cell:
+    """The rewriting of one cell, or of what a directive in it contains."""
 
-    def flush() -> None:
-        if prose:
-            done.append(_prose("\n".join(prose), links))
-            prose.clear()
+    links: Links
 
-    while i < len(lines):
-        fence = FENCE.match(lines[i])
-        if not fence:
-            if INNER_FENCE.match(lines[i]):
-                raise ValueError(
-                    f"{links.page}: {lines[i]!r}: write a directive at the "
-                    "line's start, with backticks or colons"
-                )
-            prose.append(lines[i])
-            i += 1
-            continue
-        mark, name, argument = fence.groups()
-        end = _closing(lines, i, mark, links)
-        flush()
-        if name:
-            body = lines[i + 1 : end]
-            # a blank line on both sides, else prose would run into a quote
-            block = _directive(name, argument, body, links)
-            done.append(f"\n{block}\n" if block else "")
-        elif argument.startswith("{"):
-            raise ValueError(
-                f"{links.page}: no rewriting for the directive {argument!r}"
-            )
-        else:  # a code block: nothing in it is markup
-            done.append("\n".join(lines[i : end + 1]))
-        i = end + 1
-    flush()
-    return _join(done)
+    def blocks(self, text: str) -> str:
+        """Rewrite text made of blocks."""
+        lines = myst.normalized(text).split("\n")
+        tokens = self._parse(text)
+        kept = spans.in_lines(lines, tokens, self.links)
+        seams, done = Seams(), 0
+        for token in tokens:
+            if token.type in formulas.TYPES:
+                formulas.rewrite(token, kept, self.links)
+            elif (new := self._block(token, lines)) is not None:
+                start, end = token.map
+                seams.keep(kept[done:start])
+                seams.put(new, _before(token, lines[start]))
+                done = end
+        seams.keep(kept[done:])
+        return "\n".join(seams.lines)
 
+    def inline(self, text: str) -> str:
+        """Rewrite one title or caption."""
+        (token,) = myst.parser(self.links.extensions).parseInline(text)
+        return spans.in_text(text, token, self.links)
 
-def _join(parts: list[str]) -> str:
-    """Join with line ends, and never more than one blank line at a seam."""
-    text = ""
-    for part in parts:
-        if text.endswith("\n"):
-            part = part.lstrip("\n")
-        text += "\n" * bool(text) + part
-    return text
+    def html(self, text: str) -> str:
+        """Return rewritten inline markdown as HTML, formulas as $x$."""
+        return myst.parser(self.links.extensions).renderInline(text)
 
+    def starts_with_prose(self, text: str) -> bool:
+        tokens = self._parse(text)
+        return bool(tokens) and tokens[0].type == "paragraph_open"
 
-def _closing(lines: list[str], start: int, mark: str, links: Links) -> int:
-    for i in range(start + 1, len(lines)):
-        line = lines[i].strip()
-        if line and set(line) == {mark[0]} and len(line) >= len(mark):
-            return i
-    raise ValueError(f"{links.page}: {lines[start]!r} is never closed")
+    def _parse(self, text: str) -> list[Token]:
+        return myst.parse(text, self.links.extensions)
 
+    def _refused(self, what: str) -> ValueError:
+        return ValueError(f"{self.links.page}: {what}")
 
-def _options(body: list[str]) -> tuple[dict, list[str]]:
-    if body and body[0].strip() == "---":
-        end = next(i for i in range(1, len(body)) if body[i].strip() == "---")
-        return yaml.safe_load("\n".join(body[1:end])) or {}, body[end + 1 :]
-    options, rest = {}, list(body)
-    while rest and (found := re.match(r"^:([\w-]+):\s*(.*)$", rest[0])):
-        options[found[1]] = found[2]
-        rest.pop(0)
-    return options, rest
+    def _block(self, token: Token, lines: list[str]) -> str | None:
+        """Return what stands in a block's place, or None: it stays."""
+        if token.type in ("fence", "colon_fence"):
+            first = lines[token.map[0]]
+            if not myst.is_closed(token, lines):
+                raise self._refused(f"{first!r} is never closed")
+            if myst.directive(token):
+                found = directives.read(token, self.links.page)
+                return directives.show(found, self)
+            if token.type == "colon_fence":
+                raise self._refused(f"no rewriting for {first!r}")
+        if token.type == "myst_target":
+            return f'<a id="{html.escape(token.content)}"></a>'
+        if token.type == "myst_line_comment":
+            return ""
+        if _kind(token) not in BLOCKS:
+            raise self._refused(f"no rewriting for a {token.type}")
+        return None
 
 
-def _directive(name: str, argument: str, body: list[str], links: Links) -> str:
-    options, body = _options(body)
-    title = _prose(argument, links)
-    if name == "literalinclude":
-        return _include(argument, options, links)
-    if name == "figure":
-        caption = _blocks(body, links).strip()
-        return f"![{options.get('alt', '')}]({argument})\n\n*{caption}*"
-    if name == "math":
-        return "$$\n" + "\n".join(body).strip() + "\n$$"
-    if name in ("exercise-end", "solution-end"):
-        return ""
-    inner = _blocks(body, links).strip("\n")
-    if name in QUOTED:
-        # what is no paragraph starts on a line of its own
-        gap = " " if re.match(r"[\w*(\[“]", inner) else "\n\n"
-        return _quote(f"**{QUOTED[name]}.**{gap}{inner}")
-    if name == "admonition":
-        return _quote(f"**{title}**\n\n{inner}")
-    if name == "exercise":
-        return _quote(f"**Exercise: {title}**\n\n{inner}")
-    if name == "exercise-start":
-        return f"**Exercise: {title}**\n\n{inner}"
-    if name == "solution-start":
-        return f"**Solution** (try it yourself first)\n\n{inner}"
-    if name in ("dropdown", "solution"):
-        summary = title if name == "dropdown" else "Solution"
-        return (
-            f"<details><summary>{summary}</summary>\n\n{inner}\n\n</details>"
-        )
-    if name == "bibliography":
-        return "\n".join(
-            f"- {links.citations[key]}" for key in sorted(links.citations)
-        )
-    raise ValueError(f"{links.page}: no rewriting for the directive {name!r}")
+def _kind(token: Token) -> str:
+    return token.type.removesuffix("_open").removesuffix("_close")
 
 
-def _quote(text: str) -> str:
-    return textwrap.indent(text, "> ", lambda line: True).replace(
-        "> \n", ">\n"
-    )
-
-
-def _include(argument: str, options: dict, links: Links) -> str:
-    path = (links.page.parent / argument.strip()).resolve()
-    source = path.read_text(encoding="utf-8")
-    if wanted := options.get("pyobject"):
-        source = pyobject(source, wanted, path)
-    language = options.get("language", "python")
-    return f"```{language}\n{source.rstrip()}\n```"
-
-
-def pyobject(source: str, name: str, path: Path) -> str:
-    """Return the text of the class, function or `Class.method` `name`."""
-    scope = ast.parse(source).body
-    node = None
-    for part in name.split("."):
-        node = next(
-            (n for n in scope if getattr(n, "name", None) == part), None
-        )
-        if node is None:
-            raise ValueError(f"{path} has no {name!r}")
-        scope = getattr(node, "body", [])
-    first = min(d.lineno for d in [node, *node.decorator_list])
-    lines = source.split("\n")[first - 1 : node.end_lineno]
-    return textwrap.dedent("\n".join(lines))
-
-
-def _prose(text: str, links: Links) -> str:
-    lines = []
-    for line in text.split("\n"):
-        if label := LABEL.match(line):
-            lines.append(f'<a id="{label[1]}"></a>\n')
-        elif not line.startswith("%"):  # a comment
-            lines.append(line)
-    text = MATH_LABEL.sub("$$", "\n".join(lines))
-    return ROLE.sub(
-        lambda found: (
-            _role(found[1], found[3], links) if found[1] else found[0]
-        ),
-        text,
-    )
-
-
-def _role(name: str, content: str, links: Links) -> str:
-    roles: dict[str, Callable[[str, Links], str]] = {
-        "ref": _ref,
-        "doc": _doc,
-        "eq": _ref,
-        "cite:p": lambda keys, links: f"({_cite(keys, links)})",
-        "cite:t": _cite,
-        "glue:text": _value,
-        "cost": _cost,
-    }
-    if name not in roles:
-        raise ValueError(f"{links.page}: no rewriting for the role {name!r}")
-    return roles[name](content, links)
-
-
-def _split(content: str) -> tuple[str | None, str]:
-    """`text <target>` -> (text, target); `target` -> (None, target)."""
-    found = re.match(r"^(.*?)\s*<([^>]+)>$", content, re.DOTALL)
-    return (found[1], found[2]) if found else (None, content.strip())
-
-
-def _ref(content: str, links: Links) -> str:
-    text, target = _split(content)
-    if target not in links.labels:
-        raise ValueError(f"{links.page}: no page has the label {target!r}")
-    address, title = links.labels[target]
-    return f"[{text or title}]({links.address(address)})"
-
-
-def _doc(content: str, links: Links) -> str:
-    text, target = _split(content)
-    folder = links.root if target.startswith("/") else links.page.parent
-    path = (folder / target.lstrip("/")).resolve()
-    label = path.relative_to(links.root).as_posix()
-    return _ref(f"{text} <{label}>" if text else label, links)
-
-
-def _cite(content: str, links: Links) -> str:
-    cited = []
-    for key in content.split(","):
-        if key.strip() not in links.citations:
-            raise ValueError(f"{links.page}: no reference {key.strip()!r}")
-        cited.append(links.citations[key.strip()])
-    address = links.address("book/back/references.html")
-    return f"[{'; '.join(cited)}]({address})"
-
-
-def _value(content: str, links: Links) -> str:
-    if content not in links.values:
-        raise ValueError(f"{links.page}: no cell glues {content!r}")
-    return links.values[content]
-
-
-def _cost(content: str, links: Links) -> str:
-    # a new page is bound before it is measured
-    return links.costs.get(content, "not measured yet")
+def _before(token: Token, line: str) -> str:
+    """Return what stands before a block in its first line: `> ` or `- `."""
+    return line[: line.index(token.markup or "(")]

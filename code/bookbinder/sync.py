@@ -1,22 +1,25 @@
 """`python -m bookbinder sync`: bring every twin up to its page.
 
-Only what changed is executed: a page whose code cells, or whose imported
-modules of the package, are no longer those its twin was made from. A change
-of prose alone rewrites the twin around the stored outputs.
+Only what would compute something else is executed: see
+`bookbinder.fingerprint`. Everything that only shows, prose above all,
+rewrites the twin around the stored outputs.
 """
 
 import multiprocessing
 import os
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
-from bookbinder import ledger, twin
+from bookbinder import costs, fingerprint, ledger, probe, twin
 from bookbinder.book import Book, Page
 from bookbinder.index import links_for
 
@@ -27,28 +30,58 @@ class PageError(Exception):
     """A page that cannot be bound: which, where and why."""
 
 
-def execute(
-    page: Page, extra: list[nbformat.NotebookNode] = ()
-) -> tuple[list[nbformat.NotebookNode], dict]:
-    """Run the page's cells; return them with outputs, and widget states.
+PEAK = """\
+try:
+    import resource, sys
+    unit = 1 if sys.platform == "darwin" else 1024
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+except ImportError:  # Windows
+    print(0)"""
 
-    `extra` cells run after them and come back too.
 
-    Raises PageError with the page, the failing cell and its traceback.
+def execute(book: Book, page: Page) -> twin.Run:
+    """Run the page's cells in a kernel of its own; return what it left.
+
+    Raises PageError with the page, the failing cell and its traceback,
+    ValueError where other versions are installed than the book pins.
     """
+    wanted = fingerprint.versions(
+        book, [cell.source for cell in page.cells("code")]
+    )
+    fingerprint.refuse_other_versions(book, wanted)
     nb = page.read()
-    nb.cells.extend(extra)
+    nb.cells.append(nbformat.v4.new_code_cell(PEAK))
+    with tempfile.TemporaryDirectory() as folder:
+        told = Path(folder, "opened")
+        start = time.perf_counter()
+        _execute(page, nb, told)
+        seconds = time.perf_counter() - start
+        opened = told.read_text("utf-8", "surrogateescape").splitlines()
+    *cells, peak = twin.code_cells(nb)
+    gigabytes = int(peak.outputs[0].text) / 1e9
+    kept = fingerprint.of_page(
+        book, page.cells("code"), fingerprint.opened_files(book, opened)
+    )
+    cost = {"seconds": round(seconds), "gigabytes": round(gigabytes, 1)}
+    widgets = nb.metadata.get("widgets", {})
+    return twin.Run(cells, widgets, {**kept, "cost": cost})
+
+
+def _execute(page: Page, nb: nbformat.NotebookNode, told: Path) -> None:
     client = NotebookClient(
         nb,
         timeout=CELL_TIMEOUT,
         kernel_name="python3",
         record_timing=False,
-        # a line about encryption, from every kernel on this machine
-        extra_arguments=["--log-level=40"],
+        extra_arguments=[
+            # a line about encryption, from every kernel on this machine
+            "--log-level=40",
+            "--IPKernelApp.exec_lines=import bookbinder.probe",
+        ],
         resources={"metadata": {"path": str(page.source.parent)}},
     )
     try:
-        client.execute()
+        client.execute(env={**os.environ, probe.TOLD: str(told)})
     except CellExecutionError as error:
         cells = twin.code_cells(nb)
         failed = next(
@@ -66,27 +99,35 @@ def execute(
         ) from None
     except (CellTimeoutError, RuntimeError) as error:
         raise PageError(f"{page.source}: {error}") from None
-    return twin.code_cells(nb), nb.metadata.get("widgets", {})
 
 
 def bind(book: Book, page: Page, run: bool) -> tuple[bool, float]:
     """Write one twin; return (whether it changed, seconds executed)."""
-    seconds = 0.0
     if run:
-        start = time.perf_counter()
-        cells, widgets = execute(page)
-        seconds = time.perf_counter() - start
+        done, seconds = settled(page, execute(book, page))
     else:
-        stored = page.read_twin()
-        cells = twin.page_cells(stored)
-        widgets = stored.metadata.get("widgets", {})
-    made = _assemble(book, page, cells, widgets)
-    return twin.write(page, made), seconds
+        done, seconds = twin.stored_run(page.read_twin()), 0
+    return twin.write(page, assemble(book, page, done)), seconds
 
 
-def _assemble(book: Book, page: Page, cells: list, widgets: dict):
-    links = links_for(book, page, cells)
-    return twin.assemble(book, page, cells, widgets, links)
+def settled(page: Page, run: twin.Run) -> tuple[twin.Run, float]:
+    """Return the run, its cost as stored if about the same; its seconds."""
+    new = run.kept["cost"]
+    try:
+        old = page.read_twin().metadata["handmade"]["cost"]
+    except (OSError, ValueError, KeyError):
+        old = new
+    cost = costs.settled(old, new)
+    return replace(run, kept={**run.kept, "cost": cost}), new["seconds"]
+
+
+def assemble(book: Book, page: Page, run: twin.Run) -> nbformat.NotebookNode:
+    """Build a page's twin around the outputs of a run."""
+    links = links_for(book, page, run.cells)
+    if cost := costs.of_twin(run.kept):
+        told = {costs.slug(page): costs.sentence(cost)}
+        links = replace(links, costs=told)
+    return twin.assemble(book, page, run, links)
 
 
 def stale(book: Book) -> dict[str, str]:
@@ -96,23 +137,26 @@ def stale(book: Book) -> dict[str, str]:
         if not page.has_cells:
             if page.twin.exists():
                 reasons[page.name] = "it has a twin but no code cell"
-            continue
-        reason = twin.must_run(page)
-        if reason is None:
-            stored = page.read_twin()
-            made = _assemble(
-                book,
-                page,
-                twin.page_cells(stored),
-                stored.metadata.get("widgets", {}),
-            )
-            if nbformat.writes(made) != nbformat.writes(stored):
-                reason = "its text changed"
-        if reason:
+        elif reason := stale_page(book, page):
             reasons[page.name] = reason
     if ledger.is_stale(book):
         reasons[ledger.PAGE] = "the twins' parity rows changed"
     return reasons
+
+
+def stale_page(book: Book, page: Page) -> str | None:
+    """Say why a page's twin is not up to date, or return None."""
+    if not page.twin.exists():
+        return "it has no twin"
+    try:
+        stored = page.read_twin()
+    except ValueError as error:
+        return str(error)
+    if reason := twin.must_run(book, page, stored):
+        return reason
+    if assemble(book, page, twin.stored_run(stored)) != stored:
+        return "what it shows changed"
+    return None
 
 
 def _end_with_parent() -> None:
@@ -136,7 +180,8 @@ def sync(
             print(f"removed    {page.name}.ipynb: no code cell", flush=True)
     pages = [page for page in pages if page.has_cells]
     to_run = {
-        page: "asked to" if force else twin.must_run(page) for page in pages
+        page: "asked to" if force else twin.must_run(book, page)
+        for page in pages
     }
     errors = []
     for page in (page for page, why in to_run.items() if why is None):

@@ -1,13 +1,15 @@
 """A page's executed twin: make it, compare it with its page, keep it tidy."""
 
+import copy
 import hashlib
-import json
 import re
+from dataclasses import dataclass, field
 
 import nbformat
 from handmade.cache import write_whole
+from handmade.widgets.base import assets
 
-from bookbinder import imports
+from bookbinder import fingerprint
 from bookbinder.book import Book, Page
 from bookbinder.plain import Links, plain
 
@@ -19,8 +21,8 @@ SETUP = """\
 import importlib.util
 
 if importlib.util.find_spec("handmade") is None:
-    %pip install -q "handmade @ git+{repository}@{branch}#subdirectory=code"
-    %pip install -q --no-deps {packages}"""
+    %pip install -q "handmade[book] @ git+{repository}@{branch}#subdirectory=code"
+    %pip install -q --no-deps {packages}"""  # noqa: E501
 
 
 def setup_cell(book: Book) -> str:
@@ -44,33 +46,40 @@ def page_cells(twin: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return code_cells(twin)[1:]
 
 
-def fingerprint(page: Page, source: nbformat.NotebookNode) -> dict:
-    """Return what the outputs depend on: the cells, the imported modules."""
-    cells = [
-        (cell.source.strip(), sorted(cell.metadata.get("tags", ())))
-        for cell in code_cells(source)
-    ]
-    text = json.dumps(cells, ensure_ascii=False)
-    return {
-        "cells": hashlib.sha256(text.encode()).hexdigest()[:16],
-        "code": imports.hashes([source for source, _ in cells]),
-    }
+@dataclass(frozen=True)
+class Run:
+    """What one execution of a page left: outputs, and what they rest on."""
+
+    cells: list[nbformat.NotebookNode]
+    widgets: dict = field(default_factory=dict)  # states, by media type
+    kept: dict = field(default_factory=dict)  # fingerprint, and cost
 
 
-def must_run(page: Page) -> str | None:
+def stored_run(twin: nbformat.NotebookNode) -> Run:
+    """Return the run that a twin keeps."""
+    return Run(
+        page_cells(twin),
+        twin.metadata.get("widgets", {}),
+        twin.metadata.get("handmade", {}),
+    )
+
+
+def must_run(
+    book: Book, page: Page, stored: nbformat.NotebookNode | None = None
+) -> str | None:
     """Say why the page has to be executed again, or return None."""
-    if not page.twin.exists():
-        return "it has no twin"
-    try:
-        stored = page.read_twin().metadata.get("handmade", {})
-    except ValueError as error:
-        return str(error)
-    wanted = fingerprint(page, page.read())
-    if stored.get("cells") != wanted["cells"]:
-        return "its code cells changed"
-    old, new = stored.get("code", {}), wanted["code"]
-    changed = [n for n in old | new if old.get(n) != new.get(n)]
-    return f"changed: {', '.join(changed)}" if changed else None
+    if stored is None:
+        if not page.twin.exists():
+            return "it has no twin"
+        try:
+            stored = page.read_twin()
+        except ValueError as error:
+            return str(error)
+    kept = stored.metadata.get("handmade", {})
+    wanted = fingerprint.of_page(
+        book, page.cells("code"), kept.get("files", {})
+    )
+    return "; ".join(fingerprint.changes(kept, wanted)) or None
 
 
 def with_outputs(
@@ -92,14 +101,10 @@ def with_outputs(
 
 
 def assemble(
-    book: Book,
-    page: Page,
-    executed: list[nbformat.NotebookNode],
-    widgets: dict,
-    links: Links,
+    book: Book, page: Page, run: Run, links: Links
 ) -> nbformat.NotebookNode:
     """Build the twin: set-up cell, plain markdown, cells with outputs."""
-    source = with_outputs(page, executed)
+    source = with_outputs(page, run.cells)
     twin = nbformat.v4.new_notebook()
     setup = nbformat.v4.new_code_cell(
         setup_cell(book), metadata={"tags": ["remove-cell"]}
@@ -138,10 +143,25 @@ def assemble(
         "language": "python",
     }
     twin.metadata["language_info"] = {"name": "python"}
-    twin.metadata["handmade"] = fingerprint(page, page.read())
-    if widgets:
-        twin.metadata["widgets"] = widgets
+    twin.metadata["handmade"] = run.kept
+    if run.widgets:
+        twin.metadata["widgets"] = with_scripts(run.widgets)
     return stable_widget_ids(twin, stem)
+
+
+def with_scripts(widgets: dict) -> dict:
+    """Return the widgets' states with the scripts and styles of today.
+
+    They are shown, not computed with: a new drawing runs no cell.
+    """
+    fresh = copy.deepcopy(widgets)
+    for kind in fresh.values():
+        for model in kind["state"].values():
+            name = model["state"].get("_anywidget_id", "")
+            if name.startswith("handmade.widgets."):
+                script, style = assets(name.split(".")[2])
+                model["state"] |= {"_esm": script, "_css": style}
+    return fresh
 
 
 def _caption(cell: nbformat.NotebookNode, links: Links) -> str:

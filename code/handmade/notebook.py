@@ -10,9 +10,11 @@ def glue(name: str, value: str) -> None:
     installation. Numbers are formatted by the caller, where the reader sees
     how.
     """
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"name: got {name!r}, want a str")
     if not isinstance(value, str):
         raise ValueError(
-            f"value: got {type(value).__name__}, wanted a str: format it, as "
+            f"value: got {type(value).__name__}, want a str: format it, as "
             f'in glue({name!r}, f"{{x:.1f}}")'
         )
     prefix = "application/papermill.record/"

@@ -8,7 +8,7 @@ Left out: everything a page would have to fiddle with.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -81,31 +81,37 @@ def lines(
     adds a thin horizontal line to compare with. A few whole numbers on a
     logarithmic x, such as 1, 2, 4, 8, are written as they are.
     """
-    x = _numbers(x)
+    at = _numbers("x", x)
+    if at.ndim != 1 or not len(at):
+        raise ValueError(f"x: got shape {at.shape}, want (points,)")
+    if not isinstance(series, Mapping) or not series:
+        raise ValueError(f"series: got {series!r:.60}, want a dict of some")
+    if log not in ("", "x", "y", "xy"):
+        raise ValueError(f'log: got {log!r}, want "", "x", "y" or "xy"')
     with _figure(xlabel, ylabel, title, height) as ax:
         ends = []
         for i, (label, values) in enumerate(series.items()):
-            y = np.atleast_2d(_numbers(values))
-            if y.shape[-1] != len(x):
+            y = np.atleast_2d(_numbers("series", values))
+            if y.ndim != 2 or y.shape[-1] != len(at):
                 raise ValueError(
-                    f"series: {label!r} has {y.shape[-1]} points, "
-                    f"want {len(x)}, one for each x"
+                    f"series: got shape {y.shape} for {label!r}, want "
+                    f"({len(at)},) or (runs, {len(at)}), one for each x"
                 )
             colour = PALETTE[i % len(PALETTE)]
             middle = np.median(y, axis=0)
             style = STYLES[i % len(STYLES)]
-            ax.plot(x, middle, style, color=colour)
+            ax.plot(at, middle, style, color=colour)
             if len(y) > 1:
                 low, high = y.min(0), y.max(0)
-                ax.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
+                ax.fill_between(at, low, high, color=colour, alpha=0.2, lw=0)
             finite = np.flatnonzero(np.isfinite(middle))
             if len(finite):
                 last = finite[-1]
-                ends.append((x[last], middle[last], label, colour))
+                ends.append((at[last], middle[last], label, colour))
         if "x" in log:
             ax.set_xscale("log")
-            if len(x) <= 8 and (x % 1 == 0).all() and _far_apart(x):
-                ax.set_xticks(x, [f"{value:,.0f}" for value in x])
+            if len(at) <= 8 and (at % 1 == 0).all() and _far_apart(at):
+                ax.set_xticks(at, [f"{value:,.0f}" for value in at])
                 ax.set_xticks([], minor=True)
         if "y" in log:
             ax.set_yscale("log")
@@ -137,11 +143,22 @@ def bars(
     ``numbers`` is a format such as ".2f" for the values above the bars.
     """
     series = values if isinstance(values, Mapping) else {"": values}
+    labels = _texts("labels", labels)
+    if not labels or not series:
+        raise ValueError(
+            f"labels, values: got {len(labels)} and {len(series)}, want some"
+        )
     at = np.arange(len(labels))
+    known = isinstance(highlight, Iterable) and {*at.tolist()}
+    if not known or not known.issuperset(highlight):
+        raise ValueError(
+            f"highlight: got {highlight!r}, want numbers below {len(at)}"
+        )
+    _format("numbers", numbers)
     width = 0.8 / len(series)
     with _figure(xlabel, ylabel, title, height) as ax:
         for i, (name, heights) in enumerate(series.items()):
-            heights = _numbers(heights)
+            heights = _numbers("values", heights)
             if heights.shape != at.shape:
                 raise ValueError(
                     f"values: got shape {heights.shape}, want {at.shape}, "
@@ -160,7 +177,7 @@ def bars(
                 ax.bar([0], [0], color=PALETTE[i % len(PALETTE)], label=name)
         if len(series) > 1:
             ax.legend(frameon=False, labelcolor=GREY)
-        ax.set_xticks(at, [str(label) for label in labels])
+        ax.set_xticks(at, labels)
         ax.grid(True, axis="y")
 
 
@@ -183,7 +200,21 @@ def heatmap(
     ``limit`` is the value drawn in full colour, ``numbers`` a format such as
     ".2f" to write in the cells, ``label`` the name of the colour scale.
     """
-    values = np.atleast_2d(_numbers(values))
+    values = np.atleast_2d(_numbers("values", values))
+    if values.ndim != 2 or not values.size or np.isinf(values).any():
+        raise ValueError(
+            f"values: got shape {values.shape}, {np.isinf(values).sum()} "
+            "infinite, want finite (rows, columns)"
+        )
+    for name, ticks, n in (
+        ("xticks", _texts("xticks", xticks), values.shape[1]),
+        ("yticks", _texts("yticks", yticks), values.shape[0]),
+    ):
+        if len(ticks) not in (0, n):
+            raise ValueError(f"{name}: got {len(ticks)}, want {n} or none")
+    if limit is not None and not 0 < limit < np.inf:
+        raise ValueError(f"limit: got {limit!r}, want a number > 0")
+    _format("numbers", numbers)
     limit = limit or float(np.nanmax(np.abs(values), initial=1e-12))
     signed = bool((values < 0).any())
     rows, columns = values.shape
@@ -223,7 +254,11 @@ def _figure(
     xlabel: str, ylabel: str, title: str, height: float
 ) -> Iterator[Axes]:
     if not (xlabel and ylabel):
-        raise ValueError("xlabel, ylabel: got an empty one, want both")
+        raise ValueError(
+            f"xlabel, ylabel: got {xlabel!r} and {ylabel!r}, want both"
+        )
+    if not isinstance(height, float | int) or not 0 < height < 100:
+        raise ValueError(f"height: got {height!r}, want inches > 0")
     with mpl.rc_context(STYLE):
         figure, ax = plt.subplots(figsize=(5.6, height), layout="tight")
         try:
@@ -265,8 +300,31 @@ def _label_ends(ax: Axes, ends: list[tuple]) -> None:
         )
 
 
-def _numbers(values: Any) -> np.ndarray:
+def _numbers(name: str, values: Any) -> np.ndarray:
     """Tensors, lists and arrays alike, as float64."""
     if hasattr(values, "detach"):
         values = values.detach().cpu().double().numpy()
-    return np.asarray(values, dtype=float)
+    try:
+        if values is None:  # numpy would make it nan
+            raise TypeError("it is nothing")
+        return np.asarray(values, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name}: got {values!r:.60}, want numbers ({error})"
+        ) from error
+
+
+def _texts(name: str, labels: Any) -> list[str]:
+    """What can be written beside a tick; of a str, its letters."""
+    if not isinstance(labels, Iterable):
+        raise ValueError(f"{name}: got {labels!r:.60}, want several labels")
+    return [str(label) for label in labels]
+
+
+def _format(name: str, code: str) -> None:
+    try:
+        format(1.5, code)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f'{name}: got {code!r}, want a format such as ".2f"'
+        ) from error

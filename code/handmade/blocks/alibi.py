@@ -11,6 +11,9 @@ import math
 
 import torch
 
+from handmade import checks
+from handmade.blocks.masks import check_lengths
+
 
 def alibi_slopes(n_heads: int) -> torch.Tensor:
     """Give each head its slope: how much a step of distance costs.
@@ -21,8 +24,7 @@ def alibi_slopes(n_heads: int) -> torch.Tensor:
     second one of 2 P, as the paper's code, BLOOM and Falcon have it. In
     nats per token. Raises ValueError for fewer than one head. [press2022]
     """
-    if n_heads < 1:
-        raise ValueError(f"n_heads: got {n_heads}, want at least 1")
+    checks.whole("n_heads", n_heads)
     power = 2 ** int(math.log2(n_heads))
     slopes = _geometric(power)
     if power < n_heads:
@@ -49,13 +51,15 @@ def alibi_bias(
 
     The queries are the last T of S positions, as in ``causal_mask``. Keys
     after the query get a positive bias and must be hidden:
-    ``bias.masked_fill(~causal_mask(T, S), -math.inf)``.
+    ``bias.masked_fill(~causal_mask(T, S), -math.inf)``. For scores with a
+    batch, ``bias[None]``. Half precision is rounded once, at the end.
     Raises ValueError where there are more queries than keys. [press2022]
     """
     S = T if S is None else S
-    if not 0 <= T <= S:
-        raise ValueError(f"T: got {T} queries, want 0 <= T <= S = {S} keys")
+    check_lengths(T, S)
+    checks.need(dtype.is_floating_point, "dtype", dtype, "a floating one")
+    wide = torch.promote_types(dtype, torch.float32)
     query_at = torch.arange(S - T, S, device=device)[:, None]
     distance_TS = torch.arange(S, device=device) - query_at
-    slopes = alibi_slopes(n_heads).to(device=device, dtype=dtype)
-    return slopes[:, None, None] * distance_TS.to(dtype)
+    slopes = alibi_slopes(n_heads).to(device=device, dtype=wide)
+    return (slopes[:, None, None] * distance_TS.to(wide)).to(dtype)

@@ -6,8 +6,12 @@ Left out: dropout, cross-attention, and blocks that run both layers side by
 side on the same reading.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
+
+from handmade import checks
 
 
 class Block(nn.Module):
@@ -35,20 +39,35 @@ class Block(nn.Module):
         placement: str = "pre",
     ) -> None:
         super().__init__()
-        if placement not in ("pre", "post"):
-            raise ValueError(f"placement: got {placement!r}, want pre or post")
+        parts = {
+            "attn_norm": attn_norm,
+            "attn": attn,
+            "ffn_norm": ffn_norm,
+            "ffn": ffn,
+        }
+        _check_parts(parts, placement)
         self.placement = placement
         self.attn_norm = attn_norm
         self.attn = attn
         self.ffn_norm = ffn_norm
         self.ffn = ffn
 
-    def forward(self, x: torch.Tensor, **to_attention) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, **to_attention: Any) -> torch.Tensor:
         if self.placement == "post":
             x = self.attn_norm(x + self.attn(x, **to_attention))
-            return self.ffn_norm(x + self.ffn(x))
-        x = x + self.attn(self.attn_norm(x), **to_attention)
-        return x + self.ffn(self.ffn_norm(x))
+            x = self.ffn_norm(x + self.ffn(x))
+        else:
+            x = x + self.attn(self.attn_norm(x), **to_attention)
+            x = x + self.ffn(self.ffn_norm(x))
+        return x
 
     def extra_repr(self) -> str:
         return f"placement={self.placement!r}"
+
+
+def _check_parts(parts: dict[str, nn.Module], placement: str) -> None:
+    for name, part in parts.items():
+        is_module = isinstance(part, nn.Module)
+        checks.need(is_module, name, repr(part), "a module")
+    fits = placement in ("pre", "post")
+    checks.need(fits, "placement", repr(placement), "pre or post")

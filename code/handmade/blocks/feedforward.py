@@ -14,12 +14,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from handmade import checks
+
 
 def gelu(x: torch.Tensor) -> torch.Tensor:
     """Weigh x by the share of a normal distribution that lies below it.
 
     gelu(x) = x * Phi(x),  Phi(x) = (1 + erf(x / sqrt 2)) / 2. [hendrycks2016]
     """
+    checks.floats("x", x)
     return x * (1 + torch.erf(x / math.sqrt(2))) / 2
 
 
@@ -28,6 +31,7 @@ def gelu_tanh(x: torch.Tensor) -> torch.Tensor:
 
     x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2. [hendrycks2016]
     """
+    checks.floats("x", x)
     inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x.pow(3))
     return x * (1 + torch.tanh(inner)) / 2
 
@@ -51,16 +55,16 @@ class FeedForward(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        if not callable(activation):
-            raise ValueError(
-                f"activation: got {activation!r}, want a function of a tensor"
-            )
-        self.activation = activation
+        _check_sizes(d_model, d_ff)
+        _check_activation(activation)
+        self.d_model, self.activation = d_model, activation
         self.up_proj = nn.Linear(d_model, d_ff, bias=bias)
         self.down_proj = nn.Linear(d_ff, d_model, bias=bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.down_proj(self.activation(self.up_proj(x)))
+        checks.width("x", x, self.d_model)
+        y: torch.Tensor = self.down_proj(self.activation(self.up_proj(x)))
+        return y
 
 
 class SwiGLU(nn.Module):
@@ -75,9 +79,26 @@ class SwiGLU(nn.Module):
 
     def __init__(self, d_model: int, d_ff: int, *, bias: bool = False) -> None:
         super().__init__()
+        _check_sizes(d_model, d_ff)
+        self.d_model = d_model
         self.gate_proj = nn.Linear(d_model, d_ff, bias=bias)
         self.up_proj = nn.Linear(d_model, d_ff, bias=bias)
         self.down_proj = nn.Linear(d_ff, d_model, bias=bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        checks.width("x", x, self.d_model)
+        gated_BTF = F.silu(self.gate_proj(x)) * self.up_proj(x)
+        y: torch.Tensor = self.down_proj(gated_BTF)
+        return y
+
+
+def _check_sizes(d_model: int, d_ff: int) -> None:
+    checks.whole("d_model", d_model)
+    checks.whole("d_ff", d_ff)
+
+
+def _check_activation(
+    activation: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
+    want = "a function of a tensor"
+    checks.need(callable(activation), "activation", repr(activation), want)

@@ -11,6 +11,8 @@ block-sparse kernels, which skip hidden blocks instead of filling in -inf.
 
 import torch
 
+from handmade import checks
+
 Device = torch.device | str | None
 
 
@@ -25,8 +27,7 @@ def causal_mask(
     Raises ValueError where there are more queries than keys.
     """
     S = T if S is None else S
-    if not 0 <= T <= S:
-        raise ValueError(f"T: got {T} queries, want 0 <= T <= S = {S} keys")
+    check_lengths(T, S)
     ones_TS = torch.ones(T, S, dtype=torch.bool, device=device)
     return ones_TS.tril(diagonal=S - T)
 
@@ -43,8 +44,7 @@ def prefix_mask(
     Raises ValueError on a negative prefix or more queries than keys.
     [raffel2020]
     """
-    if prefix < 0:
-        raise ValueError(f"prefix: got {prefix} tokens, want 0 or more")
+    checks.whole("prefix", prefix, at_least=0)
     mask_TS = causal_mask(T, S, device)
     mask_TS[:, :prefix] = True
     return mask_TS
@@ -61,8 +61,7 @@ def sliding_window_mask(
     below 1 (a query would see nothing) or more queries than keys.
     [beltagy2020, jiang2023]
     """
-    if window < 1:
-        raise ValueError(f"window: got {window}, want 1 or more tokens")
+    checks.whole("window", window)
     causal_TS = causal_mask(T, S, device)
     S = causal_TS.shape[1]
     # the lower triangle, minus a lower triangle `window` steps further left
@@ -76,9 +75,18 @@ def padding_mask(attention_mask_BS: torch.Tensor) -> torch.Tensor:
     Raises ValueError on other shapes and on floats, which are scores to be
     added and not a yes or no.
     """
-    if attention_mask_BS.ndim != 2 or attention_mask_BS.is_floating_point():
+    checks.yes_or_no("attention_mask", attention_mask_BS)
+    if attention_mask_BS.ndim != 2:
         raise ValueError(
-            f"attention_mask: got shape {tuple(attention_mask_BS.shape)} and "
-            f"dtype {attention_mask_BS.dtype}, want (B, S) of int or bool"
+            f"attention_mask: got shape {tuple(attention_mask_BS.shape)}, "
+            "want (B, S)"
         )
     return attention_mask_BS.bool()[:, None, None, :]
+
+
+def check_lengths(T: int, S: int) -> None:
+    """Want whole numbers of queries and keys, and no fewer keys."""
+    checks.whole("T", T, at_least=0)
+    checks.whole("S", S, at_least=0)
+    if T > S:
+        raise ValueError(f"T: got {T} queries, want 0 <= T <= S = {S} keys")

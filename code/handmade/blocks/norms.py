@@ -11,6 +11,8 @@ activations.
 import torch
 from torch import nn
 
+from handmade import checks
+
 
 class LayerNorm(nn.Module):
     """Give each vector mean 0 and variance 1, then scale and shift each axis.
@@ -24,13 +26,14 @@ class LayerNorm(nn.Module):
 
     def __init__(self, d_model: int, eps: float = 1e-5) -> None:
         super().__init__()
+        _check_norm(d_model, eps)
         self.weight = nn.Parameter(torch.ones(d_model))
         self.bias = nn.Parameter(torch.zeros(d_model))
         self.eps = eps
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        _check_width(x, len(self.weight))
-        wide = _at_least_float32(x)
+        checks.width("x", x, len(self.weight))
+        wide = x.to(_at_least_float32(x.dtype))
         centred = wide - wide.mean(-1, keepdim=True)
         variance = centred.pow(2).mean(-1, keepdim=True)
         normed = centred * torch.rsqrt(variance + self.eps)
@@ -45,22 +48,31 @@ class RMSNorm(nn.Module):
 
     y = gain * x / sqrt(mean(x^2) + eps),  (..., D) -> (..., D)
 
-    The mean square is taken in float32 whatever the dtype of ``x``, as
-    Hugging Face does it: in float16 the square of 300 is already infinite.
-    ``eps`` stands under the root, in units of x squared.
+    ``eps`` stands under the root, in units of x squared. Half precision is
+    computed in float32, where the square of 300 is not yet infinite, and
+    float64 in float64. With ``precision=torch.float32`` float64 is rounded
+    to that too, as Hugging Face's Llama does.
     Raises ValueError where the last axis is not D wide. [zhang2019]
     """
 
-    def __init__(self, d_model: int, eps: float = 1e-5) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        eps: float = 1e-5,
+        *,
+        precision: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
+        _check_norm(d_model, eps)
+        _check_precision(precision)
         self.weight = nn.Parameter(torch.ones(d_model))
-        self.eps = eps
+        self.eps, self.precision = eps, precision
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        _check_width(x, len(self.weight))
-        x_float = x.float()
-        mean_square = x_float.pow(2).mean(-1, keepdim=True)
-        normed = x_float * torch.rsqrt(mean_square + self.eps)
+        checks.width("x", x, len(self.weight))
+        wide = x.to(self.precision or _at_least_float32(x.dtype))
+        mean_square = wide.pow(2).mean(-1, keepdim=True)
+        normed = wide * torch.rsqrt(mean_square + self.eps)
         return self.weight * normed.to(x.dtype)
 
     def extra_repr(self) -> str:
@@ -76,14 +88,20 @@ class BatchNorm(nn.Module):
     but the last, and two buffers keep running ones, ``momentum`` of each
     new batch; in evaluation the buffers are used. The variance that divides
     is the biased one, the one that is kept is unbiased, as in PyTorch.
+    Half precision is computed in float32.
     Raises ValueError for a wrong width or, in training, a single vector.
     [ioffe2015]
     """
+
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
 
     def __init__(
         self, d_model: int, eps: float = 1e-5, momentum: float = 0.1
     ) -> None:
         super().__init__()
+        _check_norm(d_model, eps)
+        _check_momentum(momentum)
         self.weight = nn.Parameter(torch.ones(d_model))
         self.bias = nn.Parameter(torch.zeros(d_model))
         self.register_buffer("running_mean", torch.zeros(d_model))
@@ -91,31 +109,49 @@ class BatchNorm(nn.Module):
         self.eps, self.momentum = eps, momentum
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        _check_width(x, len(self.weight))
+        checks.width("x", x, len(self.weight))
+        wide = x.to(_at_least_float32(x.dtype))
         mean, variance = self.running_mean, self.running_var
         if self.training:
-            rows = x.reshape(-1, x.shape[-1])
-            if len(rows) < 2:
-                raise ValueError("x: got one vector, want a batch of them")
+            rows = wide.reshape(-1, x.shape[-1])
+            _check_batch(rows)
             mean, variance = rows.mean(0), rows.var(0, unbiased=False)
             self._remember(mean, rows.var(0, unbiased=True))
-        normed = (x - mean) * torch.rsqrt(variance + self.eps)
-        return self.weight * normed + self.bias
+        normed = (wide - mean) * torch.rsqrt(variance + self.eps)
+        return (self.weight * normed + self.bias).to(x.dtype)
 
     @torch.no_grad()
     def _remember(self, mean: torch.Tensor, variance: torch.Tensor) -> None:
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance, self.momentum)
+        kept = self.running_mean.dtype
+        self.running_mean.lerp_(mean.to(kept), self.momentum)
+        self.running_var.lerp_(variance.to(kept), self.momentum)
 
     def extra_repr(self) -> str:
         size = len(self.weight)
         return f"{size}, eps={self.eps}, momentum={self.momentum}"
 
 
-def _at_least_float32(x: torch.Tensor) -> torch.Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
+    """Widen half precision, leave float32 and float64 as they are."""
+    return torch.promote_types(dtype, torch.float32)
 
 
-def _check_width(x: torch.Tensor, width: int) -> None:
-    if x.shape[-1] != width:
-        raise ValueError(f"x: got width {x.shape[-1]}, want {width}")
+def _check_norm(d_model: int, eps: float) -> None:
+    checks.whole("d_model", d_model)
+    checks.number("eps", eps, at_least=0)
+
+
+def _check_precision(precision: torch.dtype | None) -> None:
+    wide = (None, torch.float32, torch.float64)
+    checks.need(precision in wide, "precision", precision, f"one of {wide}")
+
+
+def _check_momentum(momentum: float) -> None:
+    checks.number("momentum", momentum, at_least=0)
+    checks.need(momentum <= 1, "momentum", momentum, "0 to 1")
+
+
+def _check_batch(rows: torch.Tensor) -> None:
+    if len(rows) < 2:
+        got = "one vector" if len(rows) else "no vector"
+        raise ValueError(f"x: got {got}, want a batch of them")

@@ -10,6 +10,9 @@ attention instead.
 
 import torch
 from torch import nn
+from torch.nn import functional as F
+
+from handmade import checks
 
 
 class LearnedPositions(nn.Module):
@@ -27,19 +30,11 @@ class LearnedPositions(nn.Module):
         self, max_seq_len: int, d_model: int, *, std: float = 1.0
     ) -> None:
         super().__init__()
+        _check_table(max_seq_len, d_model, std)
         self.weight = nn.Parameter(std * torch.randn(max_seq_len, d_model))
 
     def forward(self, positions: torch.Tensor) -> torch.Tensor:
-        last = len(self.weight) - 1
-        if positions.numel() and not 0 <= positions.min() <= last:
-            raise ValueError(
-                f"positions: got {positions.min().item()}, want 0 to {last}"
-            )
-        if positions.numel() and positions.max() > last:
-            raise ValueError(
-                f"positions: got {positions.max().item()}, want 0 to {last}"
-            )
-        return self.weight[positions]
+        return _rows(self.weight, positions)
 
     def extra_repr(self) -> str:
         return "{}, {}".format(*self.weight.shape)
@@ -59,12 +54,34 @@ def sinusoidal_positions(
     would be off in the second decimal. Raises ValueError on an odd width.
     [vaswani2017]
     """
-    if d_model < 2 or d_model % 2:
-        raise ValueError(f"d_model: got {d_model}, want an even width")
-    if theta <= 0:
-        raise ValueError(f"theta: got {theta}, want a positive number")
+    _check_sines(positions, d_model, theta)
     axis = torch.arange(0, d_model, 2, device=positions.device).double()
     speed = theta ** (-axis / d_model)
     angle = positions[..., None].double() * speed
     both = torch.stack((angle.sin(), angle.cos()), dim=-1)
     return both.flatten(-2).float()
+
+
+def _rows(table: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    checks.ids("positions", positions)
+    try:
+        return F.embedding(positions, table)
+    except IndexError:
+        # looked at only now: a look before would keep the forward pass from
+        # being compiled. On a GPU it is a kernel that refuses
+        low, high = (int(end) for end in positions.aminmax())
+        got, last = low if low < 0 else high, len(table) - 1
+        raise ValueError(f"positions: got {got}, want 0 to {last}") from None
+
+
+def _check_table(max_seq_len: int, d_model: int, std: float) -> None:
+    checks.whole("max_seq_len", max_seq_len)
+    checks.whole("d_model", d_model)
+    checks.number("std", std, at_least=0)
+
+
+def _check_sines(positions: torch.Tensor, d_model: int, theta: float) -> None:
+    checks.numbers("positions", positions)
+    checks.whole("d_model", d_model, at_least=2)
+    checks.need(d_model % 2 == 0, "d_model", d_model, "an even width")
+    checks.positive("theta", theta)

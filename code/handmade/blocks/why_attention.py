@@ -5,14 +5,14 @@ B batch · T pairs read · N questions · D model width
 Both models read T (key, value) pairs and then answer, for each key, which
 value stood beside it. The recurrent one has read everything into one vector
 before the questions arrive; the other keeps all T vectors and looks one up.
-Left out: positions, layers, and anything a language would need.
+Left out: positions, layers, and anything a language would need; and the
+training, which is in `handmade.training.recall`.
 """
 
 from collections import Counter
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from handmade.blocks.attention import attention
 
@@ -84,47 +84,6 @@ def _head(d_model: int) -> nn.Module:
     return nn.Sequential(
         nn.Linear(d_model, d_model), nn.ReLU(), nn.Linear(d_model, VALUES)
     )
-
-
-def train_recall(
-    kind: type,
-    d_model: int,
-    *,
-    seed: int = 0,
-    steps: int = 300,
-    rate: float = 1.2e-2,
-    longest: int = 16,
-) -> nn.Module:
-    """Train on sequences of 1 to ``longest`` pairs, a new length each step.
-
-    Both kinds get the same batches, optimizer and schedule: one cycle of
-    Adam's learning rate, up to ``rate`` and down to nearly nothing.
-    """
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    model = kind(d_model)
-    optimizer = torch.optim.Adam(model.parameters())
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=rate, total_steps=steps
-    )
-    for _ in range(steps):
-        T = int(torch.randint(1, longest + 1, (1,), generator=generator))
-        *inputs, answers = recall_batch(T, 64, generator)
-        logits = model(*inputs)
-        loss = F.cross_entropy(logits.flatten(0, 1), answers.flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    return model.eval()
-
-
-@torch.no_grad()
-def recall_accuracy(model: nn.Module, T: int, seed: int = 99) -> float:
-    """Return the share of right answers on new sequences of T pairs."""
-    generator = torch.Generator().manual_seed(seed)
-    *inputs, answers = recall_batch(T, 256, generator)
-    return (model(*inputs).argmax(-1) == answers).float().mean().item()
 
 
 def matrix_products(y: torch.Tensor) -> tuple[int, int]:

@@ -15,10 +15,14 @@ from typing import Any
 import torch
 
 from handmade.exercises.compare import Raised, broken, difference
+from handmade.exercises.contain import (
+    TimeUp,
+    put_back,
+    read_settings,
+    within,
+)
 
-
-class ExerciseError(AssertionError):
-    """The answer is wrong; the message is the diagnosis."""
+SECONDS = 10.0  # for all cases of an answer together
 
 
 @dataclass(frozen=True)
@@ -63,30 +67,67 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong with an answer, and the known mistake if it is one."""
+    """What is to be said of an answer, and the known mistake if it is one."""
 
     message: str
     mistake: Mistake | None = None
+    right: bool = False  # nothing is wrong: this is worth knowing
 
 
 def examine(exercise: Exercise, fn: Callable) -> Finding | None:
-    """Judge an answer; None if it is right in every case."""
+    """Judge an answer; None if it is right and there is nothing to say."""
     wants = [_call(exercise.reference, case) for case in exercise.cases]
-    gots = [_call(fn, case, watch=True) for case in exercise.cases]
-    for case, got in zip(exercise.cases, gots, strict=True):
-        if isinstance(got, _Mutated):
-            return Finding(
-                f"your function changes its {got.what} in place (in the case "
-                f"“{case.label}”); work on a copy."
-            )
+    runs: list[_Run] = []
+
+    def answer() -> None:
+        for case in exercise.cases:
+            runs.append(_watch(fn, case))
+            if runs[-1].changed:
+                return
+
+    before = read_settings()
+    try:
+        within(SECONDS, answer)
+    except TimeUp:
+        stopped = (
+            "your function has not come back: it was stopped after "
+            f"{SECONDS:g} seconds for all cases. Does a loop in it never end?"
+        )
+    except KeyboardInterrupt:
+        stopped = "your function was interrupted (KeyboardInterrupt)."
+    else:
+        stopped = ""
+    put_back(before)
+    if stopped:
+        label = exercise.cases[min(len(runs), len(wants) - 1)].label
+        return Finding(f"in the case “{label}”, {stopped}")
+    if runs[-1].changed:
+        label = exercise.cases[len(runs) - 1].label
+        return Finding(
+            f"your function changes {runs[-1].changed} (in the case “{label}”)"
+        )
+    gots = [run.output for run in runs]
+    drawn = {name: None for run in runs for name in run.drawn}  # in order
     wrong = [
         i
         for i, (got, want) in enumerate(zip(gots, wants, strict=True))
         if difference(got, want) is not None
     ]
-    if not wrong:
-        return None
+    if wrong:
+        return _diagnose(exercise, gots, wants, wrong)
+    if drawn:
+        return Finding(
+            f"Your function uses {' and '.join(drawn)}, which changes them "
+            "for all that comes after it. They were put back.",
+            right=True,
+        )
+    return None
 
+
+def _diagnose(
+    exercise: Exercise, gots: list, wants: list, wrong: list[int]
+) -> Finding:
+    """Say what is wrong with an answer that is wrong in some cases."""
     raised = [i for i in wrong if isinstance(gots[i], Raised)]
     mistake, explained = _name_mistake(exercise, gots, wants, wrong)
     rest = [i for i in wrong if i not in explained]
@@ -126,7 +167,8 @@ def _name_mistake(
     exercise: Exercise, gots: list, wants: list, wrong: list[int]
 ) -> tuple[Mistake | None, set[int]]:
     """The known mistake that explains most of the wrong cases, and which."""
-    best, best_hits = None, set()
+    best: Mistake | None = None
+    best_hits: set[int] = set()
     for mistake in exercise.mistakes:
         hits, values = set(), set()
         for i, case in enumerate(exercise.cases):
@@ -152,27 +194,62 @@ def _name_mistake(
     return best, best_hits
 
 
-@dataclass(frozen=True)
-class _Mutated:
-    what: str
-
-
-def _call(fn: Callable, case: Case, watch: bool = False) -> Any:
-    """The output, or Raised, or _Mutated if ``watch`` sees inputs change."""
-    args = case.make()
+def _call(fn: Callable, case: Case, args: tuple | None = None) -> Any:
+    """The output of one case, or Raised."""
+    args = case.make() if args is None else args
     try:
         call = fn if case.through is None else case.through(fn)
-        output = call(*args, **case.kwargs)
+        return call(*args, **case.kwargs)
     except Exception as error:
         return _raised(error)
-    if watch:
-        for i, (used, fresh) in enumerate(zip(args, case.make(), strict=True)):
-            if not callable(used) and difference(used, fresh) is not None:
-                return _Mutated(f"argument {i + 1}")
-    return output
 
 
-def _raised(error: Exception) -> Raised:
+@dataclass(frozen=True)
+class _Run:
+    """One case of an answer: its output, and what it did besides."""
+
+    output: Any = None
+    changed: str = ""  # completes "your function changes …"
+    drawn: tuple[str, ...] = ()  # the random numbers it used
+
+
+def _watch(fn: Callable, case: Case) -> _Run:
+    """Run one case of a reader's function, which may do anything."""
+    args = case.make()
+    before = read_settings()
+    try:
+        output = _call(fn, case, args)
+    except (TimeUp, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # sys.exit, for one
+        output = _raised(error)
+    settings = put_back(before)
+    kept = [setting.what for setting in settings if not setting.drawn]
+    if kept:
+        changed = f"{kept[0]} and leaves it changed; it was put back."
+        return _Run(changed=changed)
+    for i, (used, fresh) in enumerate(zip(args, case.make(), strict=True)):
+        if _requires_grad(used) != _requires_grad(fresh):
+            changed = f"requires_grad of its argument {i + 1}; work on a copy."
+            return _Run(changed=changed)
+        if not callable(used) and difference(used, fresh) is not None:
+            changed = f"its argument {i + 1} in place; work on a copy."
+            return _Run(changed=changed)
+    return _Run(output, drawn=tuple(s.what for s in settings))
+
+
+def _requires_grad(value: Any) -> list[bool]:
+    """Of a tensor, of a model's parameters, or of all items of a list."""
+    if isinstance(value, torch.Tensor):
+        return [value.requires_grad]
+    if isinstance(value, torch.nn.Module):
+        return [x.requires_grad for x in value.parameters()]
+    if isinstance(value, tuple | list):
+        return [flag for item in value for flag in _requires_grad(item)]
+    return []
+
+
+def _raised(error: BaseException) -> Raised:
     text = "".join(traceback.format_exception_only(error)).strip()
     # the first frame that is not ours is the reader's function
     frames = traceback.extract_tb(error.__traceback__)

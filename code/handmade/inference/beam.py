@@ -14,22 +14,21 @@ Shapes: B batch, T prompt tokens, S tokens so far, V vocabulary, N beams,
 C candidates (N for each end token, and N more).
 """
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from handmade.inference.cache import KVCache
-from handmade.inference.generate import (
-    Model,
-    check_int,
+from handmade.contracts import Cache, Decoder, limit
+from handmade.inference.arguments import (
+    Ids,
+    check_beams,
+    check_candidates,
     check_prompt,
-    decode_one_token,
     grow_mask,
-    prefill,
 )
-from handmade.inference.sampling import is_number
+from handmade.inference.generate import decode_one_token, prefill
+from handmade.inference.outputs import check_finite
 
 NEVER = -1e9
 
@@ -58,18 +57,19 @@ class Hypotheses(NamedTuple):
 
 @torch.inference_mode()
 def beam_search(
-    model: Model,
+    model: Decoder,
     ids: Tensor,
     *,
     num_beams: int,
     max_new_tokens: int,
     attention_mask: Tensor | None = None,
-    eos_id: int | Iterable[int] | None = None,
+    eos_id: Ids = None,
     pad_id: int | None = None,
     length_penalty: float = 1.0,
     early_stopping: bool | str = False,
     num_return_sequences: int = 1,
     use_cache: bool = True,
+    cache: Cache | None = None,
 ) -> BeamOutput:
     """Return the best continuations that beam search finds, with scores.
 
@@ -78,24 +78,30 @@ def beam_search(
     early_stopping True stops a prompt at num_beams finished hypotheses;
     False stops when the best running one, at its present length, would no
     longer beat the worst finished; "never" when it could not at any length.
+    A cache given by the caller has seen the beginning of ids, as in
+    `generate`, and is used up: its rows become those of the beams.
 
     Shape: ids (B, T) -> ids (B * num_return_sequences, T + new), scores
-    (B * num_return_sequences,). Raises ValueError on an argument out of
-    range and on a vocabulary too small for the beams.
+    (B * num_return_sequences,). Raises ValueError as `generate` does, on a
+    vocabulary too small for the beams, and where fewer sequences were found
+    than asked for (transformers returns some twice, scored -1e9).
     Sources: [graves2012], [wu2016].
     """
     check_beams(
         num_beams, num_return_sequences, length_penalty, early_stopping
     )
-    mask, eos, fill = check_prompt(
-        ids, max_new_tokens, attention_mask, eos_id, pad_id, at_least=1
-    )
+    ids, mask, eos, fill, cache = check_prompt(
+        model, ids, max_new_tokens, attention_mask,
+        eos_id, pad_id, cache, use_cache, at_least=1,
+    )  # fmt: skip
     B, T = ids.shape
     N, end = num_beams, T + max_new_tokens
     n_candidates = N * (2 if eos is None else 1 + len(eos))
+    vocab_size = limit(model, "vocab_size")
+    if vocab_size is not None:
+        check_candidates(n_candidates, N, vocab_size)
     if mask is not None:
         mask = grow_mask(mask.repeat_interleave(N, 0), end)
-    cache = KVCache() if use_cache else None
     prompt = torch.arange(B, device=ids.device)[:, None]
     running = first_beams(ids, N, end, fill)
     done = running._replace(scores=torch.full_like(running.scores, NEVER))
@@ -106,13 +112,15 @@ def beam_search(
         flat = running.ids.view(B * N, end)
         if S == T:
             alone = None if seen is None else seen[::N]
-            logits = prefill(model, ids, cache, alone).repeat_interleave(N, 0)
+            new = ids if cache is None else ids[:, cache.length :]
+            logits = prefill(model, new, cache, alone).repeat_interleave(N, 0)
             if cache is not None:
                 cache.reorder(prompt.expand(B, N).flatten())
         elif cache is not None:
             logits = decode_one_token(model, flat[:, S - 1 : S], cache, seen)
         else:
             logits = prefill(model, flat[:, :S], None, seen)
+        check_finite(logits, step=S - T + 1)
 
         heirs, parent = extend(running, logits, S, n_candidates)
         if eos is not None:
@@ -142,6 +150,7 @@ def beam_search(
             cache.reorder((prompt * N + parent.gather(1, chosen)).flatten())
 
     R = num_return_sequences
+    check_found(done, R, length_penalty)
     longest = int(done.lengths[:, :R].max())
     found = done.ids[:, :R, : T + longest].flatten(0, 1)
     return BeamOutput(found, done.scores[:, :R].flatten())
@@ -171,11 +180,7 @@ def extend(
     """
     B, N, _ = running.ids.shape
     V = logits.shape[-1]
-    if n > N * V:
-        raise ValueError(
-            f"num_beams={N} needs {n} candidates a step, but a vocabulary "
-            f"of {V} gives {N * V}"
-        )
+    check_candidates(n, N, V)
     total = logits.log_softmax(-1).view(B, N, V) + running.scores[:, :, None]
     scores, index = total.view(B, N * V).topk(n)
     parent, token = index // V, index % V
@@ -205,26 +210,17 @@ def collect(
     return Hypotheses(*both).best(N)[0]
 
 
-def check_beams(
-    num_beams: int,
-    num_return_sequences: int,
-    length_penalty: float,
-    early_stopping: bool | str,
-) -> None:
-    """Raise ValueError on an argument of beam search out of range."""
-    check_int("num_beams", num_beams, 1)
-    check_int("num_return_sequences", num_return_sequences, 1)
-    if num_return_sequences > num_beams:
+def check_found(done: Hypotheses, n: int, length_penalty: float) -> None:
+    """Raise ValueError where a prompt has fewer than n real hypotheses.
+
+    A few tokens of a small vocabulary make fewer sequences than there are
+    beams; the rest descend from beams that were never there.
+    """
+    summed = done.scores * done.lengths**length_penalty
+    found = (done.ended & (summed > NEVER / 2)).sum(1)
+    fewest = int(found.amin())
+    if fewest < n:
         raise ValueError(
-            f"num_return_sequences={num_return_sequences} must be at most "
-            f"num_beams={num_beams}: there are no other hypotheses"
-        )
-    if not is_number(length_penalty):
-        raise ValueError(
-            f"length_penalty must be a finite number, got {length_penalty!r}"
-        )
-    if early_stopping not in (True, False, "never"):
-        raise ValueError(
-            "early_stopping must be True, False or 'never', "
-            f"got {early_stopping!r}"
+            f"num_return_sequences: got {n}, want at most {fewest}: there "
+            f"are no more sequences after prompt {int(found.argmin())}"
         )

@@ -102,28 +102,14 @@ def repetition_penalty(
     """
     check_logits(logits)
     check_penalty(penalty)
-    if logits.dim() != 2:
-        raise ValueError(
-            f"logits must be (B, V) here, got {tuple(logits.shape)}"
-        )
+    _check_seen(logits, ids, attention_mask)
     B, V = logits.shape
-    check_ids(ids)
-    if ids.shape[0] != B:
-        raise ValueError(
-            f"ids must have {B} rows as logits has, got {ids.shape[0]}"
-        )
-    if ids.numel() and (ids.amin() < 0 or ids.amax() >= V):
-        raise ValueError(f"ids must lie in [0, {V}), the logits' vocabulary")
+    ids = ids.long()  # V itself need not fit a narrow dtype
     if attention_mask is not None:
-        if attention_mask.shape != ids.shape:
-            raise ValueError(
-                "attention_mask must have the shape of ids, "
-                f"{tuple(ids.shape)}, got {tuple(attention_mask.shape)}"
-            )
         ids = ids.where(attention_mask.bool(), V)
     # one column more than the vocabulary, where padding lands and is dropped
     seen = logits.new_zeros(B, V + 1, dtype=torch.bool)
-    seen = seen.scatter_(1, ids.long(), True)[:, :V]
+    seen = seen.scatter_(1, ids, True)[:, :V]
     weaker = torch.where(logits < 0, logits * penalty, logits / penalty)
     return torch.where(seen, weaker, logits)
 
@@ -143,72 +129,120 @@ def sample(
     """Draw one token a row from softmax(logits).
 
     Without a generator the global one is used, as torch.manual_seed sets it.
+    One that lives elsewhere draws there: from the same seed a generator of
+    the CPU gives the same tokens wherever the model is.
 
     Shape: (B, V) -> (B,) int64. Raises ValueError where a row has no finite
     maximum (nan, +inf, or everything cut).
     """
     check_logits(logits)
+    check_generator(generator)
+    _check_drawable(logits)
+    probs = logits.softmax(-1)
+    if generator is not None and generator.device.type != probs.device.type:
+        probs = probs.to(generator.device)
+    drawn = probs.multinomial(1, generator=generator)[:, 0]
+    return drawn.to(logits.device)
+
+
+def _check_drawable(logits: Tensor) -> None:
     if logits.dim() != 2:
-        raise ValueError(f"logits must be (B, V), got {tuple(logits.shape)}")
-    if not logits.amax(-1).isfinite().all():
         raise ValueError(
-            "logits must have a finite maximum in every row to sample from, "
-            "got a row with nan, +inf or nothing but -inf"
+            f"logits: got shape {tuple(logits.shape)}, want (B, V)"
         )
-    return logits.softmax(-1).multinomial(1, generator=generator)[:, 0]
+    if not bool(logits.amax(-1).isfinite().all()):
+        raise ValueError(
+            "logits: got a row with nan, +inf or nothing but -inf, want a "
+            "finite maximum in every row to sample from"
+        )
+
+
+def _check_seen(
+    logits: Tensor, ids: Tensor, attention_mask: Tensor | None
+) -> None:
+    if logits.dim() != 2:
+        raise ValueError(
+            f"logits: got shape {tuple(logits.shape)}, want (B, V)"
+        )
+    B, V = logits.shape
+    check_ids(ids)
+    if ids.shape[0] != B:
+        raise ValueError(f"ids: got {ids.shape[0]} rows, want {B} as logits")
+    if ids.numel() and (int(ids.amin()) < 0 or int(ids.amax()) >= V):
+        raise ValueError(
+            f"ids: got {int(ids.amin())} to {int(ids.amax())}, want them in "
+            f"[0, {V}), the logits' vocabulary"
+        )
+    if attention_mask is not None:
+        got = getattr(attention_mask, "shape", type(attention_mask).__name__)
+        if got != ids.shape:
+            raise ValueError(
+                f"attention_mask: got shape {got}, want that of ids, "
+                f"{tuple(ids.shape)}"
+            )
 
 
 def check_logits(logits: Tensor) -> None:
     """Raise ValueError unless logits is a float tensor (..., V), V > 0."""
     if not isinstance(logits, Tensor) or not logits.is_floating_point():
         got = getattr(logits, "dtype", type(logits).__name__)
-        raise ValueError(f"logits must be a floating-point tensor, got {got}")
+        raise ValueError(f"logits: got {got}, want a tensor of floats")
     if logits.dim() == 0 or logits.shape[-1] == 0:
         raise ValueError(
-            f"logits must be (B, V) with V > 0, got {tuple(logits.shape)}"
+            f"logits: got shape {tuple(logits.shape)}, want (B, V), V > 0"
         )
 
 
 def check_ids(ids: Tensor) -> None:
-    """Raise ValueError unless ids is an integer tensor (B, T)."""
-    whole = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
-    if not isinstance(ids, Tensor) or ids.dtype not in whole:
-        got = getattr(ids, "dtype", type(ids).__name__)
-        raise ValueError(f"ids must be an integer tensor, got {got}")
+    """Raise ValueError unless ids is a tensor (B, T) of whole numbers."""
+    got = getattr(ids, "dtype", type(ids).__name__)
+    whole = isinstance(ids, Tensor) and not (
+        ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool
+    )
+    if not whole:
+        raise ValueError(f"ids: got {got}, want a tensor of whole numbers")
     if ids.dim() != 2:
-        raise ValueError(f"ids must be (B, T), got {tuple(ids.shape)}")
+        raise ValueError(f"ids: got shape {tuple(ids.shape)}, want (B, T)")
+
+
+def check_generator(generator: torch.Generator | None) -> None:
+    """Raise ValueError unless it is one of torch's, or None."""
+    if not isinstance(generator, torch.Generator | None):
+        raise ValueError(
+            f"generator: got a {type(generator).__name__}, want a "
+            "torch.Generator or None"
+        )
 
 
 def check_temperature(t: float, name: str = "t") -> None:
     """Raise ValueError unless t is a finite number above zero."""
     if not is_number(t) or not t > 0:
         raise ValueError(
-            f"{name} must be a finite number > 0, got {t!r}; "
-            "for the likeliest token use greedy"
+            f"{name}: got {t!r}, want a finite number > 0; for the likeliest "
+            "token use greedy"
         )
 
 
 def check_top_k(k: int, name: str = "k") -> None:
     """Raise ValueError unless k is an int of at least one."""
     if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-        raise ValueError(f"{name} must be an int >= 1, got {k!r}")
+        raise ValueError(f"{name}: got {k!r}, want an int >= 1")
 
 
 def check_probability(name: str, p: float) -> None:
     """Raise ValueError unless p is a number in [0, 1]."""
     if not is_number(p) or not 0 <= p <= 1:
-        raise ValueError(f"{name} must be a number in [0, 1], got {p!r}")
+        raise ValueError(f"{name}: got {p!r}, want a number in [0, 1]")
 
 
 def check_penalty(penalty: float, name: str = "penalty") -> None:
     """Raise ValueError unless penalty is a finite number above zero."""
     if not is_number(penalty) or not penalty > 0:
-        raise ValueError(
-            f"{name} must be a finite number > 0, got {penalty!r}"
-        )
+        raise ValueError(f"{name}: got {penalty!r}, want a finite number > 0")
 
 
 def is_number(x: object) -> bool:
     """Tell a finite int or float from all else, bool included."""
-    number = isinstance(x, int | float) and not isinstance(x, bool)
-    return number and math.isfinite(x)
+    if isinstance(x, bool) or not isinstance(x, int | float):
+        return False
+    return math.isfinite(x)

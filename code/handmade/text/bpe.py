@@ -10,15 +10,51 @@ pre-tokenizer but GPT-2's, with or without cutting digits.
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
 
-from handmade.text import hf_json
+from handmade.text import checks
+from handmade.text.added_tokens import AddedToken
 from handmade.text.bpe_train import learn_merges
+from handmade.text.keys import NEEDED, Keys, kind_of, one_of
 from handmade.text.pretokenize import byte_alphabet, splitter
 from handmade.text.tokenizer import Tokenizer
 
 LONG = 48  # symbols; beyond it the heap is faster than looking again
+
+MODEL = Keys(
+    taken={
+        "vocab": ((dict,), NEEDED),
+        "merges": ((list,), NEEDED),
+        "ignore_merges": ((bool,), False),
+        # these two say what becomes of a byte that has no token
+        "unk_token": ((str, type(None)), None),
+        "byte_fallback": ((bool,), False),
+    },
+    fixed={
+        "type": ("BPE",),
+        "dropout": (None, 0.0),
+        "continuing_subword_prefix": (None, ""),
+        "end_of_word_suffix": (None, ""),
+    },
+    inert=frozenset({"fuse_unk"}),
+)
+LEVEL = Keys(
+    fixed={
+        "type": ("ByteLevel",),
+        "add_prefix_space": (False,),
+        "use_regex": (True,),
+    },
+    inert=frozenset({"trim_offsets"}),
+)
+DIGITS = Keys(fixed={"type": ("Digits",), "individual_digits": (True,)})
+STEPS = Keys(
+    taken={"pretokenizers": ((list,), NEEDED)}, fixed={"type": ("Sequence",)}
+)
+DECODER = Keys(
+    fixed={"type": ("ByteLevel",)},
+    inert=frozenset({"add_prefix_space", "trim_offsets", "use_regex"}),
+)
 
 
 class BPETokenizer(Tokenizer):
@@ -28,44 +64,63 @@ class BPETokenizer(Tokenizer):
     are pairs of tokens, first learned first; `special_tokens` maps text
     that is never cut to its id. A byte without a token is dropped, as
     Hugging Face does (SmolLM2 lacks 21); a trained vocabulary has all 256.
+    With `ignore_merges` a word that is a token is not built by merges.
     """
 
     def __init__(
         self,
-        vocab: dict[str, int],
+        vocab: Mapping[str, int],
         merges: Sequence[tuple[str, str]],
-        special_tokens: dict[str, int] | None = None,
+        special_tokens: Mapping[str, int] | None = None,
         *,
         split_digits: bool = False,
+        ignore_merges: bool = False,
+        added_tokens: Iterable[AddedToken] = (),
+        before: Sequence[str] = (),
+        after: Sequence[str] = (),
+        decoder: bool = True,
     ) -> None:
-        self.vocab = dict(vocab)
-        self.merges = [(a, b) for a, b in merges]
-        super().__init__(special_tokens)
-        self.split_digits = split_digits
-        alphabet = byte_alphabet()
+        checks.check_vocab(vocab)
+        self.merges = [_pair(merge, i) for i, merge in _numbered(merges)]
+        self.split_digits = checks.flag(split_digits, "split_digits")
+        self.ignore_merges = checks.flag(ignore_merges, "ignore_merges")
+        super().__init__(
+            vocab,
+            special_tokens,
+            added_tokens,
+            before=before,
+            after=after,
+            decoder=decoder,
+        )
+        self._letters = byte_alphabet()
         # a word is a str of chr(id): pairs are then two-letter strings
         self._spell = {
-            byte: vocab.get(char) for byte, char in alphabet.items()
+            byte: vocab.get(char) for byte, char in self._letters.items()
         }
-        self._ranks, self._merged = {}, []
+        self._ranks: dict[str, int] = {}
+        self._merged: list[tuple[str, str]] = []
         for rank, (a, b) in enumerate(self.merges):
             if not {a, b, a + b} <= vocab.keys():
                 raise ValueError(
-                    f"merges: number {rank} is {a!r} + {b!r}, which are not "
-                    "all in the vocabulary"
+                    f"merges: got number {rank}, {a!r} + {b!r}, want both "
+                    "and what they make in the vocabulary"
                 )
             pair = chr(vocab[a]) + chr(vocab[b])
             self._ranks[pair] = rank
             self._merged.append((pair, chr(vocab[a + b])))
-        byte_of = {char: byte for byte, char in alphabet.items()}
-        self._bytes = {i: t.encode() for t, i in self.special_tokens.items()}
-        for token, i in self.vocab.items():
-            if token in self.special_tokens:
-                continue
-            if not byte_of.keys() >= set(token):
-                raise ValueError(f"vocab: {token!r} is not in byte letters")
-            self._bytes[i] = bytes(byte_of[char] for char in token)
-        self._words = splitter(split_digits)  # the fast path: no method
+        byte_of = {char: byte for byte, char in self._letters.items()}
+        others = {token.content for token in self.added_tokens}
+        self._bytes: dict[int, bytes] = {}
+        for i, token in self.tokens.items():
+            if byte_of.keys() >= set(token):
+                self._bytes[i] = bytes(byte_of[char] for char in token)
+            elif token in others:
+                self._bytes[i] = token.encode()
+            else:
+                raise ValueError(
+                    f"vocab: got {token!r}, want tokens in byte letters"
+                )
+        self._split = splitter(split_digits)
 
     @classmethod
     def train(
@@ -79,14 +134,15 @@ class BPETokenizer(Tokenizer):
         """Learn a vocabulary of `vocab_size` tokens from texts.
 
         Special tokens get the first ids, the 256 bytes the next. Raises
-        ValueError where vocab_size is too small for these.
+        ValueError where vocab_size is too small for these, and where there
+        is no text to learn from.
         """
-        split, words = splitter(split_digits), Counter()
-        special = list(dict.fromkeys(special_tokens))
-        if isinstance(texts, str) or "" in special:
-            raise ValueError("texts: want several str; special: none empty")
+        split = splitter(split_digits)
+        words: Counter[str] = Counter()
+        special = checks.names(special_tokens, "special_tokens")
+        checks.check_several(texts)
         for text in texts:
-            hf_json.check_text(text)
+            checks.check_text(text, "texts")
             words.update(split(text))
         learned = learn_merges(words, vocab_size, special)
         ids = {token: learned.vocab[token] for token in special}
@@ -94,8 +150,16 @@ class BPETokenizer(Tokenizer):
             learned.vocab, learned.merges, ids, split_digits=split_digits
         )
 
+    def _words(self, text: str) -> list[str]:
+        return self._split(text)
+
     def _word_ids(self, word: str) -> list[int]:
-        symbols = word.encode().decode("latin-1").translate(self._spell)
+        letters = word.encode().decode("latin-1")
+        if self.ignore_merges:
+            whole = self.vocab.get(letters.translate(self._letters))
+            if whole is not None:
+                return [whole]
+        symbols = letters.translate(self._spell)
         if len(symbols) > LONG:
             return self._merge_long(symbols)
         return self._merge(symbols)
@@ -120,7 +184,7 @@ class BPETokenizer(Tokenizer):
         ranks, n = self._ranks, len(symbols)
         symbol = [*symbols, ""]  # the last is the end mark, in no pair
         following, previous = list(range(1, n + 2)), list(range(-1, n))
-        heap = []
+        heap: list[tuple[int, int]] = []
         for i in range(n - 1):
             rank = ranks.get(symbol[i] + symbol[i + 1])
             if rank is not None:
@@ -142,30 +206,40 @@ class BPETokenizer(Tokenizer):
                         heapq.heappush(heap, (rank, left))
         return [ord(char) for char in symbol if char]
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """Return the text of ids: join the bytes, then read UTF-8.
+    def _joined(self, ids: list[int]) -> str:
+        """Join the bytes, then read UTF-8.
 
         Ids that stop inside a character end in U+FFFD, so decode whole
-        sequences, not token by token. Raises ValueError for an unknown id.
+        sequences, not token by token.
         """
-        try:
-            joined = b"".join(map(self._bytes.__getitem__, ids))
-        except KeyError as error:
-            raise ValueError(
-                f"ids: got {error.args[0]!r}, not in the vocabulary"
-            ) from None
+        joined = b"".join(map(self._bytes.__getitem__, ids))
         return joined.decode("utf-8", errors="replace")
 
     def token_bytes(self, token_id: int) -> bytes:
         """Return the bytes one id stands for."""
+        if token_id not in self._bytes:
+            raise ValueError(
+                f"token_id: got {token_id!r}, want an id of the vocabulary"
+            )
         return self._bytes[token_id]
 
-    def describe(self) -> dict:
-        level = {"add_prefix_space": False, "trim_offsets": True}
-        level = {"type": "ByteLevel", **level, "use_regex": True}
+    def _describe(self) -> dict[str, Any]:
+        level = {"type": "ByteLevel", "add_prefix_space": False}
+        level |= {"trim_offsets": True, "use_regex": True}
         digits = {"type": "Digits", "individual_digits": True}
         both = {"type": "Sequence", "pretokenizers": [digits, level]}
-        model = {"type": "BPE", "vocab": self.vocab, "merges": self.merges}
+        model = {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": self.ignore_merges,
+            "vocab": self.vocab,
+            "merges": self.merges,
+        }
         return {
             "pre_tokenizer": both if self.split_digits else level,
             "decoder": level,
@@ -173,34 +247,58 @@ class BPETokenizer(Tokenizer):
         }
 
     @classmethod
-    def from_description(cls, described: dict) -> Self:
-        model, need = described["model"], hf_json.require
-        need(model.get("type"), ("BPE",), "model")
-        need(described.get("normalizer"), (None,), "normalizer")
-        need(model.get("ignore_merges", False), (False,), "ignore_merges")
-        for option in (
-            "unk_token",
-            "dropout",
-            "continuing_subword_prefix",
-            "end_of_word_suffix",
-        ):
-            need(model.get(option) or None, (None,), option)
-        cut = described.get("pre_tokenizer") or {}
-        steps = cut.get("pretokenizers", [cut])
-        kinds = [step.get("type") for step in steps]
-        known = (["ByteLevel"], ["Digits", "ByteLevel"])
-        need(kinds, known, "pre-tokenizer")
-        need(steps[-1].get("add_prefix_space"), (False,), "prefix space")
-        need(steps[-1].get("use_regex", True), (True,), "use_regex")
-        if len(steps) == 2:
-            need(steps[0].get("individual_digits"), (True,), "digit splitting")
-        merges = [
-            tuple(merge.split(" ")) if isinstance(merge, str) else merge
-            for merge in model["merges"]
-        ]
-        return cls(
-            model["vocab"],
-            merges,
-            hf_json.special_tokens(described),
-            split_digits=len(steps) == 2,
+    def _options(cls, parts: dict[str, Any]) -> dict[str, Any]:
+        model = MODEL.read(parts["model"], "model")
+        one_of(parts["normalizer"], (None,), "normalizer")
+        if not model["vocab"].keys() >= set(byte_alphabet().values()):
+            # a byte can be missing, and what then happens matters
+            one_of(model["unk_token"], (None,), "model.unk_token")
+            one_of(model["byte_fallback"], (False,), "model.byte_fallback")
+        if kind_of(parts["decoder"], "decoder", (None, "ByteLevel")):
+            DECODER.read(parts["decoder"], "decoder")
+        return {
+            "vocab": model["vocab"],
+            "merges": model["merges"],
+            "ignore_merges": model["ignore_merges"],
+            "split_digits": _splits_digits(parts["pre_tokenizer"]),
+            "decoder": parts["decoder"] is not None,
+        }
+
+
+def _splits_digits(found: Any) -> bool:
+    """Return whether a pre-tokenizer cuts digits first; refuse others."""
+    where = "pre_tokenizer"
+    if kind_of(found, where, ("ByteLevel", "Sequence")) == "ByteLevel":
+        LEVEL.read(found, where)
+        return False
+    steps = STEPS.read(found, where)["pretokenizers"]
+    kinds = [kind_of(step, where, ("ByteLevel", "Digits")) for step in steps]
+    one_of(
+        kinds,
+        (["Digits", "ByteLevel"], ["ByteLevel"]),
+        f"{where}.pretokenizers",
+    )
+    for i, (kind, step) in enumerate(zip(kinds, steps, strict=True)):
+        keys = DIGITS if kind == "Digits" else LEVEL
+        keys.read(step, f"{where}.pretokenizers[{i}]")
+    return len(steps) == 2
+
+
+def _numbered(merges: Any) -> list[tuple[int, Any]]:
+    if isinstance(merges, str) or not isinstance(merges, Iterable):
+        raise ValueError(
+            f"merges: got {checks.what(merges)}, want a list of pairs"
         )
+    return list(enumerate(merges))
+
+
+def _pair(merge: Any, number: int) -> tuple[str, str]:
+    """Return one merge as a pair; older files write it as one text."""
+    parts = merge.split(" ") if isinstance(merge, str) else merge
+    two = isinstance(parts, list | tuple) and len(parts) == 2
+    if not two or not all(isinstance(part, str) for part in parts):
+        raise ValueError(
+            f"merges: got number {number}, {checks.what(merge)}, want a "
+            "pair of tokens"
+        )
+    return parts[0], parts[1]

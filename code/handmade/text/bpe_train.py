@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
+from handmade.text import checks
 from handmade.text.pretokenize import byte_alphabet
 
 
@@ -38,11 +39,14 @@ def learn_merges(
     Of pairs with equal counts, the one with the smaller token numbers goes
     first. Merges, and their order, are those of `tokenizers`' BpeTrainer.
     Fewer merges are learned where no pair is left. Raises ValueError if
-    vocab_size has no room for the 256 bytes and the special tokens.
+    vocab_size has no room for the 256 bytes and the special tokens, and if
+    there are no words.
     """
     vocab, spelled, counts = _start(words, vocab_size, special_tokens)
     tokens = list(vocab)
-    places = defaultdict(list)  # pair -> the words that hold it
+    places: dict[str, list[int]] = defaultdict(
+        list
+    )  # pair -> the words that hold it
     for i, word in enumerate(spelled):
         for a, b in pairwise(word):
             places[a + b].append(i)
@@ -55,7 +59,8 @@ def learn_merges(
         (-pair_counts[pair], pair, where) for pair, where in places.items()
     ]
     heapq.heapify(heap)
-    merges, visited = [], len(spelled)
+    merges: list[tuple[str, str]] = []
+    visited = len(spelled)
 
     while heap and len(tokens) < vocab_size:
         count, pair, where = heapq.heappop(heap)
@@ -65,7 +70,7 @@ def learn_merges(
                 entry = (-pair_counts[pair], pair, where)
                 heapq.heappush(heap, entry)
             continue
-        a, b = pair
+        a, b = pair[0], pair[1]
         token = tokens[ord(a)] + tokens[ord(b)]
         merges.append((tokens[ord(a)], tokens[ord(b)]))
         if token not in vocab:  # a+bc and ab+c spell the same token
@@ -88,13 +93,20 @@ def learn_merges(
     return Learned(vocab, merges, visited)
 
 
-def _merge_in(words: list[str], where: list[int], pair: str, new: str):
+Places = dict[str, list[int]]  # a neighbour -> the words it stands in
+
+
+def _merge_in(
+    words: list[str], where: list[int], pair: str, new: str
+) -> tuple[Places, Places, list[int]]:
     """Merge `pair` in the words; tell what stood before and after it.
 
     Returns neighbour -> words (a word as often as it happens), twice, and
     the words where one occurrence follows another directly.
     """
-    before, after, twins = defaultdict(list), defaultdict(list), []
+    before: Places = defaultdict(list)
+    after: Places = defaultdict(list)
+    twins: list[int] = []
     for i in where:
         parts = words[i].split(pair)
         if len(parts) == 1:
@@ -120,9 +132,10 @@ def recount_merges(
 ) -> Learned:
     """Do the same as `learn_merges`, counting every pair at every merge."""
     vocab, spelled, counts = _start(words, vocab_size, special_tokens)
-    tokens, merges, visited = list(vocab), [], 0
+    tokens, visited = list(vocab), 0
+    merges: list[tuple[str, str]] = []
     while len(tokens) < vocab_size:
-        pair_counts = Counter()
+        pair_counts: Counter[str] = Counter()
         for word, count in zip(spelled, counts, strict=True):
             for a, b in pairwise(word):
                 pair_counts[a + b] += count
@@ -140,12 +153,17 @@ def recount_merges(
     return Learned(vocab, merges, visited)
 
 
-def _start(words, vocab_size, special_tokens):
+def _start(
+    words: Counter[str], vocab_size: int, special_tokens: Iterable[str]
+) -> tuple[dict[str, int], list[str], list[int]]:
     """Number special tokens, then bytes; spell the words in these numbers."""
     alphabet = byte_alphabet()
-    first = [*special_tokens, *sorted(alphabet.values())]
-    vocab = {token: i for i, token in enumerate(dict.fromkeys(first))}
-    if vocab_size < len(vocab):
+    special = checks.names(special_tokens, "special_tokens")
+    vocab: dict[str, int] = {}
+    for token in [*special, *sorted(alphabet.values())]:
+        vocab.setdefault(token, len(vocab))
+    checks.counted(words)
+    if checks.whole(vocab_size, "vocab_size", 1) < len(vocab):
         raise ValueError(
             f"vocab_size: got {vocab_size}, want at least {len(vocab)}: "
             "256 bytes and the special tokens"

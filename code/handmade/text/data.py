@@ -10,11 +10,15 @@ Left out: reading from disk in parallel, tokenizing, and padded batches.
 """
 
 import hashlib
+import math
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+
+from handmade.text import checks
 
 IGNORE = -100  # the label that cross_entropy leaves out
 NOTHING = -1  # the document number of padding
@@ -31,22 +35,35 @@ def split(
     to the other side. The price is that `share` is met on average only, and
     badly by a few works. Raises ValueError where one of the two is empty.
     """
-    if not 0 < share < 1:
-        raise ValueError(f"share: got {share}, want a share between 0 and 1")
+    _check_works(works, share, seed)
     held = {title for title in works if _hash(seed, title) < share}
-    if not 0 < len(held) < len(works):
-        raise ValueError(
-            f"works: got {len(works)} works, of which seed = {seed} and "
-            f"share = {share} hold out {len(held)}; want some on both sides"
-        )
+    _check_sides(len(works), len(held), share, seed)
     train = {title: works[title] for title in works if title not in held}
     return train, {title: works[title] for title in works if title in held}
+
+
+def _check_works(works: Any, share: Any, seed: Any) -> None:
+    wanted = "a dict from title to text"
+    checks.check_mapping(works, "works", wanted)
+    for title, text in works.items():
+        checks.check_text(title, "works: a title")
+        checks.check_str(text, f"works: the text of {title!r}")
+    checks.share(share, "share")
+    checks.whole(seed, "seed", -math.inf)
+
+
+def _check_sides(n: int, held: int, share: float, seed: int) -> None:
+    if not 0 < held < n:
+        raise ValueError(
+            f"works: got {n} works, of which seed = {seed} and share = "
+            f"{share} hold out {held}, want some on both sides"
+        )
 
 
 def _hash(seed: int, title: str) -> float:
     """Return a number in [0, 1] that looks random and never changes."""
     digest = hashlib.sha256(f"{seed}/{title}".encode()).digest()
-    return int.from_bytes(digest) / 256 ** len(digest)
+    return float(int.from_bytes(digest) / 256 ** len(digest))
 
 
 def ngram_bits(train: str, held_out: str, order: int = 5) -> float:
@@ -55,14 +72,20 @@ def ngram_bits(train: str, held_out: str, order: int = 5) -> float:
     p_k(b | k bytes) = (count + 5 p_{k-1}) / (context count + 5), from k = 0
     to `order`, starting at 1/256: a model with no weights, trained in
     seconds. It memorizes, which is what makes it a meter for leaks: compare
-    two ways of splitting one corpus. Raises ValueError where a text is not
-    longer than `order` bytes.
+    two ways of splitting one corpus. `order` is 7 at most: its bytes are
+    counted as one int64. Raises ValueError where a text is not longer than
+    `order` bytes.
     """
+    checks.whole(order, "order", 0, 7)
     texts = []
     for name, text in (("train", train), ("held_out", held_out)):
+        checks.check_text(text, name)
         texts.append(torch.tensor(list(text.encode())))
         if len(texts[-1]) <= order:
-            raise ValueError(f"{name}: want more than order = {order} bytes")
+            raise ValueError(
+                f"{name}: got {len(texts[-1])} bytes, want more than order "
+                f"= {order}"
+            )
     seen, asked = texts
     p = torch.full((len(asked) - order,), 1 / 256, dtype=torch.float64)
     for k in range(order + 1):
@@ -70,7 +93,7 @@ def ngram_bits(train: str, held_out: str, order: int = 5) -> float:
         together = _counts(old, new)
         context = _counts(old >> 8, new >> 8)  # without the last byte
         p = (together + 5 * p) / (context + 5)
-    return -p.log2().mean().item()
+    return float(-p.log2().mean())
 
 
 def _windows(data: torch.Tensor, order: int, k: int) -> torch.Tensor:
@@ -83,7 +106,7 @@ def _windows(data: torch.Tensor, order: int, k: int) -> torch.Tensor:
 
 def _counts(seen: torch.Tensor, asked: torch.Tensor) -> torch.Tensor:
     """How often each number of `asked` occurs in `seen`."""
-    values, counts = seen.unique(return_counts=True)
+    values, counts = torch.unique(seen, return_counts=True)
     at = torch.searchsorted(values, asked).clamp(max=len(values) - 1)
     return torch.where(values[at] == asked, counts[at], 0)
 
@@ -106,7 +129,7 @@ class Packed:
     @property
     def padding(self) -> float:
         """Return the share of places that hold no token."""
-        return (self.documents == NOTHING).double().mean().item()
+        return float((self.documents == NOTHING).double().mean())
 
 
 def pack(
@@ -120,15 +143,11 @@ def pack(
     dropped, but what stood before a cut is no longer seen. Empty documents
     vanish. Raises ValueError where nothing is left to pack.
     """
-    if T < 1:
-        raise ValueError(f"T: got {T}, want at least 1 token a row")
     pieces = [
-        list(document[start : start + T])
-        for document in documents
+        document[start : start + T]
+        for document in _checked(documents, T, pad_id)
         for start in range(0, len(document), T)
     ]
-    if not pieces:
-        raise ValueError("documents: got no token, want at least one")
     rows: list[list[list[int]]] = []
     rooms: list[tuple[int, int]] = []  # (free places, row), ascending
     for piece in sorted(pieces, key=len, reverse=True):
@@ -140,6 +159,19 @@ def pack(
         rows[row].append(piece)
         insort(rooms, (free - len(piece), row))
     return _lay_out(rows, T, pad_id)
+
+
+def _checked(documents: Any, T: Any, pad_id: Any) -> list[list[int]]:
+    """Return documents as lists of int; refuse what is none."""
+    checks.whole(T, "T", 1)
+    checks.whole(pad_id, "pad_id", 0)
+    checks.check_several(documents, "documents")
+    listed = [checks.plain_ids(ids, "documents") for ids in documents]
+    lowest = min((min(ids) for ids in listed if ids), default=None)
+    if lowest is None:
+        raise ValueError("documents: got no token, want at least one")
+    checks.whole(lowest, "documents: an id", 0)
+    return listed
 
 
 def _lay_out(rows: list[list[list[int]]], T: int, pad_id: int) -> Packed:
@@ -170,11 +202,7 @@ def document_mask(documents_BT: torch.Tensor) -> torch.Tensor:
     write finfo.min and not -inf, or they become nan. Raises ValueError on
     other shapes and on floats.
     """
-    if documents_BT.ndim != 2 or documents_BT.is_floating_point():
-        raise ValueError(
-            f"documents: got shape {tuple(documents_BT.shape)} and dtype "
-            f"{documents_BT.dtype}, want (B, T) of int"
-        )
+    checks.check_tensor(documents_BT, "documents", "(B, T) of int", 2, "int")
     same_BTS = documents_BT[:, :, None] == documents_BT[:, None, :]
     real_BT1 = (documents_BT != NOTHING)[:, :, None]
     return (same_BTS & real_BT1).tril()[:, None]
@@ -186,6 +214,9 @@ def order(n: int, *, seed: int = 0, epoch: int = 0) -> torch.Tensor:
     Its generator is its own, seeded by seed and epoch together, so nothing
     else that draws random numbers can move it.
     """
+    checks.whole(n, "n", 1)
+    checks.whole(epoch, "epoch", 0)
+    checks.whole(seed, "seed", -math.inf)
     mixed = hashlib.sha256(f"{seed}:{epoch}".encode()).digest()[:7]
     generator = torch.Generator().manual_seed(int.from_bytes(mixed))
     return torch.randperm(n, generator=generator)
@@ -201,12 +232,7 @@ def batches(
     resume a run, give the number of steps it has done: that is the whole
     state. Raises ValueError if n rows do not make a batch.
     """
-    if not 0 < batch_size <= n:
-        raise ValueError(
-            f"batch_size: got {batch_size}, want 1 to n = {n} rows"
-        )
-    if step < 0:
-        raise ValueError(f"step: got {step}, want the steps done, 0 or more")
+    _check_batches(n, batch_size, step)
     per_epoch = n // batch_size
     epoch, within = divmod(step, per_epoch)
     while True:
@@ -214,3 +240,9 @@ def batches(
         for i in range(within, per_epoch):
             yield rows[i * batch_size : (i + 1) * batch_size]
         epoch, within = epoch + 1, 0
+
+
+def _check_batches(n: Any, batch_size: Any, step: Any) -> None:
+    checks.whole(n, "n", 1)
+    checks.whole(batch_size, "batch_size", 1, n)
+    checks.whole(step, "step", 0)

@@ -6,20 +6,27 @@ Models use nn.Embedding, which does the same faster; `lookup` is here to be
 read, its gradient written out. Left out: max_norm, and sparse gradients.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
+
+from handmade.text import checks
 
 
 class Lookup(torch.autograd.Function):
     """Rows of a table, with the gradient of a one-hot product."""
 
     @staticmethod
-    def forward(ctx, table_VD, ids):
+    def forward(
+        ctx: Any, table_VD: torch.Tensor, ids: torch.Tensor
+    ) -> torch.Tensor:
         ctx.save_for_backward(ids)
         ctx.vocab_size = len(table_VD)
         return table_VD[ids]
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
         (ids,) = ctx.saved_tensors
         grad_VD = grad.new_zeros(ctx.vocab_size, grad.shape[-1])
         # add, not set: a token that occurs twice is answerable for both
@@ -33,14 +40,26 @@ def lookup(table_VD: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     (V, D), (B, T) -> (B, T, D). The gradient at the table is
     onehot(ids)^T @ grad: zero in every row that was not looked up.
     Raises ValueError for an id outside the table: a negative one would
-    quietly read it from the end.
+    quietly read it from the end; and for ids of uint8 or bool, which would
+    be taken for a mask.
     """
+    _check_table(table_VD)
+    checks.check_tensor(ids, "ids", "a tensor of int64", None, "int")
     if ids.numel() and not 0 <= ids.min() <= ids.max() < len(table_VD):
         raise ValueError(
             f"ids: got {int(ids.min())} to {int(ids.max())}, want 0 to "
             f"{len(table_VD) - 1}"
         )
-    return Lookup.apply(table_VD, ids)
+    apply: Callable[..., torch.Tensor] = Lookup.apply  # torch has no type
+    return apply(table_VD, ids.long())
+
+
+def _check_table(table_VD: Any) -> None:
+    checks.check_tensor(table_VD, "table", "(V, D) of floats", 2, "float")
+    if not table_VD.numel():
+        raise ValueError(
+            f"table: got shape {tuple(table_VD.shape)}, want rows"
+        )
 
 
 def without_common_direction(table_VD: torch.Tensor) -> torch.Tensor:
@@ -51,19 +70,23 @@ def without_common_direction(table_VD: torch.Tensor) -> torch.Tensor:
     the spirit of [mu2018], who subtract the mean and then project out the
     leading principal components; here it is one projection.
     """
+    _check_table(table_VD)
     mean_D = table_VD.mean(0)
-    u_D = mean_D / mean_D.norm()
+    u_D: torch.Tensor = mean_D / mean_D.norm()
     return table_VD - (table_VD @ u_D)[:, None] * u_D
 
 
 def nearest(table_VD: torch.Tensor, token: int, k: int = 5) -> list[int]:
     """Return the k rows with the largest cosine to a token's, best first.
 
-    The token itself is left out. Raises ValueError unless 0 < k < V.
+    The token itself is left out. Raises ValueError unless 0 < k < V, and
+    for a token outside the table.
     """
+    _check_table(table_VD)
     V = len(table_VD)
-    if not 0 < k < V:
-        raise ValueError(f"k: got {k}, want 1 to {V - 1}")
+    token = checks.whole(token, "token", 0, V - 1)
+    k = checks.whole(k, "k", 1, V - 1)
     cosine_V = torch.cosine_similarity(table_VD, table_VD[token][None])
     cosine_V[token] = -torch.inf
-    return cosine_V.topk(k).indices.tolist()
+    found: list[int] = cosine_V.topk(k).indices.tolist()
+    return found

@@ -1,18 +1,33 @@
 """Read and write `tokenizer.json`, the file of the `tokenizers` library.
 
 Our tokenizers are saved in the format every other program reads. What we
-cannot do the same way is refused by name, never ignored.
+cannot do the same way is refused by name, never ignored (`keys`).
 """
 
 import json
-import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from handmade.cache import write_whole
+from handmade.text.keys import NEEDED, Keys
+
+PART = ((dict, type(None)), None)
+FILE = Keys(
+    taken={
+        "model": ((dict,), NEEDED),
+        "added_tokens": ((list,), []),
+        "normalizer": PART,
+        "pre_tokenizer": PART,
+        "post_processor": PART,
+        "decoder": PART,
+    },
+    # a text is encoded whole, and padded where a batch is made
+    fixed={"version": ("1.0",), "truncation": (None,), "padding": (None,)},
+)
 
 
-def description(tokenizer: Any) -> dict:
+def description(tokenizer: Any) -> dict[str, Any]:
     """Return what a Hugging Face tokenizer would write to its file.
 
     Takes a transformers fast tokenizer or a `tokenizers.Tokenizer`.
@@ -23,76 +38,53 @@ def description(tokenizer: Any) -> dict:
             f"tokenizer: got {type(tokenizer).__name__}, want a fast "
             "tokenizer of transformers or one of the tokenizers library"
         )
-    return json.loads(backend.to_str())
+    described: dict[str, Any] = json.loads(backend.to_str())
+    return described
 
 
-def require(found: Any, wanted: tuple, what: str) -> None:
-    """Raise ValueError unless `found` is one of `wanted`."""
-    if found not in wanted:
-        raise ValueError(
-            f"tokenizer: its {what} is {found!r}; this class does only "
-            f"{' or '.join(map(repr, wanted))}"
-        )
+def parts(described: Any, ignore: Collection[str] = ()) -> dict[str, Any]:
+    """Return the parts of a file; `ignore` may name what cuts and pads."""
+    known = ("truncation", "padding")
+    several = isinstance(ignore, Collection) and not isinstance(ignore, str)
+    if not several or not set(ignore) <= set(known):
+        raise ValueError(f"ignore: got {ignore!r}, want some of {known}")
+    if isinstance(described, dict):
+        described = {k: v for k, v in described.items() if k not in ignore}
+    return FILE.read(described, "tokenizer")
 
 
-def special_tokens(described: dict) -> dict[str, int]:
-    """Return the added tokens, text -> id; refuse the unusual kinds."""
-    added = described.get("added_tokens") or []
-    for token in added:
-        for flag in ("single_word", "lstrip", "rstrip"):
-            require(token.get(flag, False), (False,), f"token flag {flag}")
-    return {token["content"]: token["id"] for token in added}
-
-
-def added_tokens(special: dict[str, int]) -> list[dict]:
-    """Return the same as the file's list."""
-    flags = dict.fromkeys(("single_word", "lstrip", "rstrip"), False)
-    flags |= {"normalized": False, "special": True}
-    return [{"id": i, "content": t, **flags} for t, i in special.items()]
-
-
-def special_splitter(special: dict[str, int]) -> re.Pattern | None:
-    """Return the pattern that finds special tokens, longest first."""
-    if not special:
-        return None
-    longest_first = sorted(special, key=len, reverse=True)
-    return re.compile(f"({'|'.join(map(re.escape, longest_first))})")
-
-
-def save(path: str | Path, described: dict) -> Path:
+def save(path: str | Path, described: dict[str, Any]) -> Path:
     """Write the file whole, or not at all."""
     text = json.dumps(described, ensure_ascii=False, indent=1)
-    return write_whole(
-        Path(path), lambda file: file.write_text(text, encoding="utf-8")
-    )
+    return write_whole(Path(path), lambda file: _write(file, text))
 
 
-def load(path: str | Path) -> dict:
+def _write(file: Path, text: str) -> None:
+    file.write_text(text, encoding="utf-8")
+
+
+def load(path: str | Path) -> dict[str, Any]:
     """Read the file; ValueError names one that is broken."""
     try:
-        described = json.loads(Path(path).read_text(encoding="utf-8"))
-        model = described["model"]
-        if not isinstance(model["vocab"], dict | list):
-            raise TypeError("model.vocab is neither a dict nor a list")
-    except (ValueError, KeyError, TypeError) as error:
+        described = json.loads(
+            Path(path).read_text(encoding="utf-8"), object_pairs_hook=_once
+        )
+        if not isinstance(described, dict) or "model" not in described:
+            raise ValueError("there is no model in it")
+    except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"{path} is not a whole tokenizer.json: {error!r}"
+            f"{path}: got {error}, want a whole tokenizer.json"
         ) from error
     return described
 
 
-def check_text(text: Any) -> None:
-    """Raise ValueError for what is no text: not a str, or half a character.
-
-    A lone surrogate (U+D800 to U+DFFF) is half of a UTF-16 pair. Python's
-    strings can hold one, UTF-8 cannot write it.
-    """
-    if not isinstance(text, str):
-        raise ValueError(f"text: got {type(text).__name__}, want str")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"text: holds the lone surrogate U+{ord(text[error.start]):04X} "
-            f"at index {error.start}, which no UTF-8 can spell"
-        ) from None
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object, unless a key stands in it twice: which one counts?"""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise ValueError(f"the key {key!r} twice in one object")
+            seen.add(key)
+    return made

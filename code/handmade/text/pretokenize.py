@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import cache
 
 from handmade.text import unicode_classes as classes
+from handmade.text.checks import check_str, flag
 
 LAST_OF_BMP = 0xFFFF
 
@@ -32,22 +33,27 @@ def byte_alphabet() -> dict[int, str]:
     return alphabet
 
 
-@cache
 def splitter(split_digits: bool = False) -> Callable[[str], list[str]]:
     """Return the function text -> words; the words join to the text.
 
     With `split_digits` every digit is a word, as SmolLM2 wants it.
     """
+    return _splitter(flag(split_digits, "split_digits"))
+
+
+@cache
+def _splitter(split_digits: bool) -> Callable[[str], list[str]]:
     # a class that ends at U+FFFF is a look-up table for `re`, one that goes
     # on is searched range by range: rare characters get the slow pattern
     fast = re.compile(gpt2_pattern(split_digits, LAST_OF_BMP))
     beyond = re.compile("[\U00010000-\U0010ffff]")
 
     @cache
-    def slow() -> re.Pattern:
+    def slow() -> re.Pattern[str]:
         return re.compile(gpt2_pattern(split_digits))
 
     def split(text: str) -> list[str]:
+        check_str(text)
         if text.isascii() or not beyond.search(text):
             return fast.findall(text)
         return slow().findall(text)

@@ -28,6 +28,18 @@ NUMBERS_SINCE_14 = """
 """
 NUMBERS_OF_17 = "11DE0-11DE9 16FF4-16FF6"
 
+# letters, marks, digits and joiners of Rust's \w that edition 14 lacks
+WORD_CHARACTERS_SINCE_14 = """
+897 CF3 ECE 10D40-10D49 10D69-10D6D 10EFC-10EFF 11241 113B8-113C0 113C2 113C5
+113C7-113CA 113CC-113D0 113D2 113E1-113E2 116D0-116E3 11BF0-11BF9 11F00-11F01
+11F03 11F34-11F3A 11F3E-11F42 11F50-11F5A 13440 13447-13455 1611E-16139
+16D70-16D79 1CCF0-1CCF9 1E08F 1E4EC-1E4F9 1E5EE-1E5EF 1E5F1-1E5FA
+"""
+# circled and squared letters count as alphabetic, the two joiners besides
+WORD_CHARACTERS_BY_PROPERTY = """
+200C-200D 24B6-24E9 1F130-1F149 1F150-1F169 1F170-1F189
+"""
+
 # Unicode's White_Space; Python's \s has the separators 1C to 1F besides
 SPACES = "9-D 20 85 A0 1680 2000-200A 2028-2029 202F 205F 3000"
 
@@ -130,6 +142,17 @@ def numbers() -> frozenset[int]:
 def rust_numbers() -> frozenset[int]:
     """Return what Rust's char::is_numeric accepts."""
     return numbers() | parse(NUMBERS_OF_17)
+
+
+@cache
+def word_characters() -> frozenset[int]:
+    r"""Return what \w of Rust's regular expressions accepts."""
+    return frozenset(
+        letters()
+        | _of_category("M", "Nd", "Nl", "Pc")
+        | parse(WORD_CHARACTERS_SINCE_14)
+        | parse(WORD_CHARACTERS_BY_PROPERTY)
+    )
 
 
 @cache

@@ -10,15 +10,51 @@ normaliser of SentencePiece files, and offsets.
 
 import math
 import re
-from collections.abc import Iterable, Sequence
-from typing import Self
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
 
-from handmade.text import hf_json
+from handmade.text import checks
+from handmade.text.added_tokens import AddedToken
+from handmade.text.keys import NEEDED, Keys, kind_of, one_of
 from handmade.text.tokenizer import Tokenizer
 from handmade.text.unigram_train import learn_pieces
 
 UNKNOWN_PENALTY = 10.0  # an unknown character, below the worst piece
 SPACE = "▁"  # U+2581, stands for a space
+BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")  # a piece that spells one byte
+
+MODEL = Keys(
+    taken={
+        "vocab": ((list,), NEEDED),
+        "unk_id": ((int, type(None)), None),
+        "byte_fallback": ((bool,), False),
+    },
+    fixed={"type": ("Unigram",)},
+)
+CUT = Keys(
+    taken={"prepend_scheme": ((str,), "always")},
+    fixed={
+        "type": ("Metaspace",),
+        "replacement": (SPACE,),
+        "split": (True,),
+        "add_prefix_space": (True,),  # older files say it twice
+    },
+)
+# only whether the first space is one that was put there matters
+JOIN = Keys(
+    taken={"prepend_scheme": ((str,), "always")},
+    fixed={
+        "type": ("Metaspace",),
+        "replacement": (SPACE,),
+        "add_prefix_space": (True,),
+    },
+    inert=frozenset({"split"}),
+)
+STEPS = Keys(
+    taken={"decoders": ((list,), NEEDED)}, fixed={"type": ("Sequence",)}
+)
+BYTES = Keys(fixed={"type": ("ByteFallback",)})
 
 
 class UnigramTokenizer(Tokenizer):
@@ -27,29 +63,45 @@ class UnigramTokenizer(Tokenizer):
     `pieces` are (text, log-probability) in the order of their ids;
     `special_tokens` maps text that is never cut to its id. Words are cut
     before spaces, and a space is written ▁; with `prepend` the first word
-    gets one too.
+    gets one too. With `byte_fallback` an unknown character is spelled by
+    the pieces <0x00> to <0xFF>, and decoding (`join_bytes`) reads them as
+    UTF-8. Without `unknown_id` an unknown character is an error.
     """
 
     def __init__(
         self,
         pieces: Sequence[tuple[str, float]],
-        special_tokens: dict[str, int] | None = None,
+        special_tokens: Mapping[str, int] | None = None,
         *,
-        unknown_id: int = 0,
+        unknown_id: int | None = 0,
         prepend: bool = True,
         byte_fallback: bool = False,
+        join_bytes: bool | None = None,
+        added_tokens: Iterable[AddedToken] = (),
+        before: Sequence[str] = (),
+        after: Sequence[str] = (),
+        decoder: bool = True,
     ) -> None:
-        if not 0 <= unknown_id < len(pieces):
-            raise ValueError(
-                f"unknown_id: got {unknown_id!r}, want the id of a piece"
-            )
-        self.pieces = [(text, float(score)) for text, score in pieces]
-        super().__init__(special_tokens)
-        self.unknown_id, self.prepend = unknown_id, prepend
-        self.byte_fallback = byte_fallback
-        self.ids = {text: i for i, (text, _) in enumerate(self.pieces)}
+        self.pieces = _scored(pieces)
+        vocab = {text: i for i, (text, _) in enumerate(self.pieces)}
+        if unknown_id is not None:
+            checks.whole(unknown_id, "unknown_id", 0, len(pieces) - 1)
+        super().__init__(
+            vocab,
+            special_tokens,
+            added_tokens,
+            before=before,
+            after=after,
+            decoder=decoder,
+        )
+        self.unknown_id = unknown_id
+        self.prepend = checks.flag(prepend, "prepend")
+        self.byte_fallback = checks.flag(byte_fallback, "byte_fallback")
+        join_bytes = byte_fallback if join_bytes is None else join_bytes
+        self.join_bytes = checks.flag(join_bytes, "join_bytes")
         self._scores = dict(self.pieces)
-        self._longest = max(map(len, self.ids))
+        self._steps = _prefixes(self._scores)
+        self._longest = max(map(len, vocab))
         self._unknown_score = min(self._scores.values()) - UNKNOWN_PENALTY
 
     @classmethod
@@ -58,24 +110,43 @@ class UnigramTokenizer(Tokenizer):
         texts: Iterable[str],
         vocab_size: int,
         special_tokens: Iterable[str] = (),
-        **options,
+        *,
+        longest: int = 16,
+        seeds: int = 20_000,
+        shrink: float = 0.75,
+        steps: int = 2,
     ) -> Self:
         """Learn pieces from texts by expectation-maximisation.
 
         Ids: special tokens first, <unk> next, then pieces, likeliest first.
-        `options` go to `learn_pieces`. Raises ValueError where vocab_size
-        has no room for the characters of the texts.
+        The numbers are those of `learn_pieces`. Raises ValueError where
+        vocab_size has no room for the characters of the texts, and where
+        there is no text to learn from.
         """
-        words: dict[str, int] = {}
+        checks.check_several(texts)
+        special = checks.names(special_tokens, "special_tokens")
+        checks.whole(vocab_size, "vocab_size", 1)
+        words: Counter[str] = Counter()
         for text in texts:
-            hf_json.check_text(text)
-            for word in split_words(text):
-                words[word] = words.get(word, 0) + 1
-        first = list(dict.fromkeys([*special_tokens, "<unk>"]))
-        learned = learn_pieces(words, vocab_size - len(first), **options)
-        pieces = [(token, 0.0) for token in first] + learned
-        special = {token: i for i, token in enumerate(first)}
-        return cls(pieces, special, unknown_id=len(first) - 1)
+            checks.check_text(text, "texts")
+            words.update(split_words(text))
+        first = list(dict.fromkeys([*special, "<unk>"]))
+        learned = learn_pieces(
+            words,
+            vocab_size - len(first),
+            longest=longest,
+            seeds=seeds,
+            shrink=shrink,
+            steps=steps,
+        )
+        own = set(first)
+        pieces = [(token, 0.0) for token in first]
+        pieces += [(text, score) for text, score in learned if text not in own]
+        return cls(
+            pieces,
+            {token: i for i, token in enumerate(first)},
+            unknown_id=first.index("<unk>"),
+        )
 
     def _words(self, text: str) -> list[str]:
         return split_words(text, self.prepend)
@@ -86,98 +157,212 @@ class UnigramTokenizer(Tokenizer):
         best[end] = max over pieces [start:end] of best[start] + score;
         of equal ones, that whose last piece starts first.
         """
-        scores, n = self._scores, len(word)
+        checks.check_text(word, "word")
+        score_of, n, longest = self._steps.get, len(word), self._longest
         best = [0.0] + [-math.inf] * n
-        last = [(0, False)] * (n + 1)  # where the last piece starts; unknown?
+        last = [0] * (n + 1)  # where the last piece starts
         for start in range(n):
             here = best[start]
-            for end in range(start + 1, min(n, start + self._longest) + 1):
-                score = scores.get(word[start:end])
+            for end in range(start + 1, min(n, start + longest) + 1):
+                score = score_of(word[start:end])
                 if score is None:
-                    if end > start + 1:
-                        continue
-                    score = self._unknown_score
+                    break  # no piece begins like this
                 if here + score > best[end]:
                     best[end] = here + score
-                    known = self.ids.get(word[start:end], self.unknown_id)
-                    last[end] = (start, known == self.unknown_id)
+                    last[end] = start
+            if word[start] not in self._scores:
+                score = here + self._unknown(word[start])
+                if score > best[start + 1]:
+                    best[start + 1] = score
+                    last[start + 1] = start
+        return self._walk_back(word, last)
+
+    def _unknown(self, char: str) -> float:
+        if self.unknown_id is None:
+            raise ValueError(
+                f"text: got {char!r}, want characters that are pieces: this "
+                "vocabulary has no unknown_id"
+            )
+        return self._unknown_score
+
+    def _walk_back(self, word: str, last: list[int]) -> list[str]:
+        """Return the pieces of the best cut; a run of unknown ones is one."""
         cut: list[str] = []
-        end, joined = n, False
+        end, run = len(word), 0  # run: where a run of unknown pieces ends
         while end > 0:
-            start, unknown = last[end]
-            if unknown and joined:
-                cut[-1] = word[start:end] + cut[-1]
+            start = last[end]
+            id_ = self.vocab.get(word[start:end], self.unknown_id)
+            if id_ == self.unknown_id:
+                run = run or end
             else:
+                if run:
+                    cut.append(word[end:run])
+                    run = 0
                 cut.append(word[start:end])
-            end, joined = start, unknown
+            end = start
+        if run:
+            cut.append(word[:run])
         return cut[::-1]
 
     def score(self, pieces: Iterable[str]) -> float:
         """Return the log-probability of a cut; unknown pieces pay."""
+        checks.check_several(pieces, "pieces")
         return sum(self._scores.get(p, self._unknown_score) for p in pieces)
 
     def _word_ids(self, word: str) -> list[int]:
         ids: list[int] = []
         for piece in self.cut(word):
-            spelled = [self.ids.get(f"<0x{b:02X}>") for b in piece.encode()]
-            if piece in self.ids:
-                ids.append(self.ids[piece])
-            elif self.byte_fallback and None not in spelled:
-                ids.extend(spelled)
+            if piece in self.vocab:
+                ids.append(self.vocab[piece])
             else:
-                ids.append(self.unknown_id)
+                ids.extend(self._unknown_ids(piece))
         return ids
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """Return the text of ids; what was unknown is lost.
+    def _unknown_ids(self, run: str) -> list[int]:
+        """Spell a run of unknown characters in bytes, or make it <unk>."""
+        if self.byte_fallback:
+            names = [f"<0x{byte:02X}>" for byte in run.encode()]
+            if self.vocab.keys() >= set(names):
+                return [self.vocab[name] for name in names]
+        return [] if self.unknown_id is None else [self.unknown_id]
 
-        Raises ValueError for an unknown id.
+    def _joined(self, ids: list[int]) -> str:
+        """Join pieces, ▁ as a space; what was unknown is lost.
+
+        The first piece loses its ▁ where `prepend` has put one there.
         """
-        names = {i: text for text, i in self.special_tokens.items()}
-        out: list[str] = []
-        for i in ids:
-            if i not in names and not 0 <= i < len(self.pieces):
-                raise ValueError(f"ids: got {i!r}, not in the vocabulary")
-            text = names[i] if i in names else self.pieces[i][0]
-            text = text.replace(SPACE, " ")
-            first = self.prepend and not out
-            out.append(text.removeprefix(" ") if first else text)
-        return "".join(out)
+        pieces = [self._shown[i] for i in ids]
+        if self.join_bytes:
+            pieces = read_bytes(pieces)
+        if self.prepend and pieces:
+            pieces[0] = pieces[0].replace(SPACE, "")
+        return "".join(pieces).replace(SPACE, " ")
 
-    def describe(self) -> dict:
+    def _describe(self) -> dict[str, Any]:
         scheme = "always" if self.prepend else "never"
-        space = {"type": "Metaspace", "replacement": SPACE}
+        space: dict[str, Any] = {"type": "Metaspace", "replacement": SPACE}
         space |= {"prepend_scheme": scheme, "split": True}
+        read = [{"type": "ByteFallback"}, space]
+        both = {"type": "Sequence", "decoders": read}
         model = {
             "type": "Unigram",
             "unk_id": self.unknown_id,
             "vocab": self.pieces,
             "byte_fallback": self.byte_fallback,
         }
-        return {"pre_tokenizer": space, "decoder": space, "model": model}
+        return {
+            "pre_tokenizer": space,
+            "decoder": both if self.join_bytes else space,
+            "model": model,
+        }
 
     @classmethod
-    def from_description(cls, described: dict) -> Self:
-        model, need = described["model"], hf_json.require
-        need(model.get("type"), ("Unigram",), "model")
-        need(described.get("normalizer"), (None,), "normalizer")
-        cut = described.get("pre_tokenizer") or {}
-        need(cut.get("type"), ("Metaspace",), "pre-tokenizer")
-        need(cut.get("replacement"), (SPACE,), "sign for a space")
-        need(cut.get("split", True), (True,), "Metaspace split")
-        need(cut.get("prepend_scheme"), ("always", "never"), "prepend_scheme")
-        return cls(
-            model["vocab"],
-            hf_json.special_tokens(described),
-            unknown_id=model["unk_id"],
-            prepend=cut["prepend_scheme"] == "always",
-            byte_fallback=model.get("byte_fallback", False),
-        )
+    def _options(cls, parts: dict[str, Any]) -> dict[str, Any]:
+        model = MODEL.read(parts["model"], "model")
+        one_of(parts["normalizer"], (None,), "normalizer")
+        where = "pre_tokenizer"
+        kind_of(parts[where], where, ("Metaspace",))
+        scheme = CUT.read(parts[where], where)["prepend_scheme"]
+        one_of(scheme, ("always", "never"), f"{where}.prepend_scheme")
+        return {
+            "pieces": model["vocab"],
+            "unknown_id": model["unk_id"],
+            "prepend": scheme == "always",
+            "byte_fallback": model["byte_fallback"],
+            "join_bytes": _joins_bytes(parts["decoder"], scheme),
+            "decoder": parts["decoder"] is not None,
+        }
+
+    @classmethod
+    def _vocab(cls, options: dict[str, Any]) -> Mapping[str, int]:
+        pieces = _scored(options["pieces"])
+        return {text: i for i, (text, _) in enumerate(pieces)}
 
 
 def split_words(text: str, prepend: bool = True) -> list[str]:
     """Write spaces as ▁ and cut before each: "a b" -> ["▁a", "▁b"]."""
+    checks.check_text(text)
     text = text.replace(" ", SPACE)
     if text and prepend and not text.startswith(SPACE):
         text = SPACE + text
     return re.findall(f"{SPACE}[^{SPACE}]*|[^{SPACE}]+", text)
+
+
+def read_bytes(pieces: Iterable[str]) -> list[str]:
+    """Return pieces with runs of <0x..> read as UTF-8.
+
+    A run that is not whole UTF-8 becomes one U+FFFD for each of its bytes.
+    """
+    checks.check_several(pieces, "pieces")
+    out: list[str] = []
+    waiting = bytearray()
+    for piece in [*pieces, ""]:
+        if BYTE.fullmatch(piece):
+            waiting.append(int(piece[3:5], 16))
+            continue
+        if waiting:
+            try:
+                out.append(waiting.decode())
+            except UnicodeDecodeError:
+                out.extend("\ufffd" * len(waiting))
+            waiting.clear()
+        out.append(piece)
+    return out[:-1]
+
+
+def _prefixes(scores: Mapping[str, float]) -> dict[str, float]:
+    """Return the pieces' scores, and -inf for what only begins a piece."""
+    steps = {
+        piece[:end]: -math.inf
+        for piece in scores
+        for end in range(1, len(piece))
+    }
+    steps.update(scores)
+    return steps
+
+
+def _scored(pieces: Any) -> list[tuple[str, float]]:
+    """Return pieces as (text, score); refuse what is no finite score."""
+    checks.check_several(pieces, "pieces")
+    scored: list[tuple[str, float]] = []
+    for i, pair in enumerate(pieces):
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise ValueError(
+                f"pieces: got {checks.what(pair)} at {i}, want (text, score)"
+            )
+        text, score = pair
+        number = isinstance(score, int | float) and not isinstance(score, bool)
+        if not number or not math.isfinite(score):
+            raise ValueError(
+                f"pieces: got {checks.what(score)} as the score of "
+                f"{text!r}, want a finite number"
+            )
+        checks.check_text(text, "pieces")
+        scored.append((text, float(score)))
+    vocab = {text: i for i, (text, _) in enumerate(scored)}
+    if len(vocab) < len(scored) or not vocab or "" in vocab:
+        twice = [t for i, (t, _) in enumerate(scored) if vocab[t] != i]
+        found = f"{twice[0]!r} twice" if twice else f"{list(vocab)}"
+        raise ValueError(f"pieces: got {found}, want texts, each once")
+    checks.check_vocab(vocab, name="pieces", longest=checks.LONGEST_PIECE)
+    return scored
+
+
+def _joins_bytes(found: Any, scheme: str) -> bool:
+    """Return whether a decoder reads <0x..>; refuse one that differs."""
+    kind = kind_of(found, "decoder", (None, "Metaspace", "Sequence"))
+    if kind is None:
+        return False
+    where, last = "decoder", found
+    if kind == "Sequence":
+        steps = STEPS.read(found, "decoder")["decoders"]
+        kinds = [
+            kind_of(s, where, ("ByteFallback", "Metaspace")) for s in steps
+        ]
+        one_of(kinds, (["ByteFallback", "Metaspace"],), "decoder.decoders")
+        BYTES.read(steps[0], "decoder.decoders[0]")
+        where, last = "decoder.decoders[1]", steps[1]
+    joined = JOIN.read(last, where)["prepend_scheme"]
+    wanted = ("never",) if scheme == "never" else ("always", "first")
+    one_of(joined, wanted, f"{where}.prepend_scheme")
+    return bool(kind == "Sequence")

@@ -14,7 +14,10 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
+from handmade.text import checks
+
 Scores = dict[str, float]  # piece -> log-probability
+Edge = tuple[int, int, str, float]  # start, end, piece, score
 
 
 def learn_pieces(
@@ -28,9 +31,18 @@ def learn_pieces(
 ) -> list[tuple[str, float]]:
     """Return `size` pieces with log-probabilities, likeliest first.
 
-    Every character of the words stays a piece, so nothing seen in training
-    is unknown. Raises ValueError if these alone are more than `size`.
+    Candidates are `seeds` substrings of up to `longest` characters; each
+    round takes `steps` steps of EM and keeps the share `shrink`. Every
+    character of the words stays a piece, so nothing seen in training is
+    unknown. Raises ValueError if these alone are more than `size`, and if
+    there are no words.
     """
+    checks.counted(words)
+    checks.whole(size, "size", -math.inf)
+    checks.whole(longest, "longest", 1)
+    checks.whole(seeds, "seeds", 0)
+    checks.whole(steps, "steps", 1)
+    checks.share(shrink, "shrink")  # with 1 no piece would ever go
     characters = {char for word in words for char in word}
     if size < len(characters):
         raise ValueError(
@@ -52,6 +64,9 @@ def learn_pieces(
 
 def seed_pieces(words: Mapping[str, int], longest: int, seeds: int) -> Scores:
     """Score substrings seen twice or more by count times length."""
+    checks.counted(words)
+    checks.whole(longest, "longest", 1)
+    checks.whole(seeds, "seeds", 0)
     found: Counter[str] = Counter()
     for word, count in words.items():
         for start in range(len(word)):
@@ -77,7 +92,7 @@ def expected_counts(
     """
     expected: dict[str, float] = defaultdict(float)
     likelihood = 0.0
-    longest = max(map(len, scores))
+    longest = _longest(words, scores)
     for word, count in words.items():
         edges = find_edges(word, scores, longest)
         alpha, beta = forward_backward(len(word), edges)
@@ -89,9 +104,20 @@ def expected_counts(
     return expected, likelihood
 
 
-def find_edges(word: str, scores: Scores, longest: int) -> list[tuple]:
+def _longest(words: Mapping[str, int], scores: Scores) -> int:
+    """Return the length of the longest piece; refuse what are no dicts."""
+    checks.check_mapping(words, "words", "a dict from word to count")
+    checks.check_mapping(scores, "scores", "a dict from piece to score")
+    return max(map(len, scores))
+
+
+def find_edges(word: str, scores: Scores, longest: int) -> list[Edge]:
     """Return all pieces in a word: (start, end, piece, score), by start."""
-    edges, n = [], len(word)
+    checks.check_str(word, "word")
+    checks.check_mapping(scores, "scores", "a dict from piece to score")
+    checks.whole(longest, "longest", 1)
+    edges: list[Edge] = []
+    n = len(word)
     for start in range(n):
         for end in range(start + 1, min(n, start + longest) + 1):
             piece = word[start:end]
@@ -101,7 +127,7 @@ def find_edges(word: str, scores: Scores, longest: int) -> list[tuple]:
 
 
 def forward_backward(
-    n: int, edges: list[tuple]
+    n: int, edges: list[Edge]
 ) -> tuple[list[float], list[float]]:
     """Return the log-sums over all cuts up to and from each position."""
     alpha = [0.0] + [-math.inf] * n
@@ -126,6 +152,9 @@ def maximise(expected: Mapping[str, float], keep: set[str]) -> Scores:
     score = digamma(count) - digamma(total). Pieces in `keep` stay, with a
     count of at least 0.5.
     """
+    wanted = "a dict from piece to count"
+    checks.check_mapping(expected, "expected", wanted)
+    checks.check_several(keep, "keep", "a set of pieces")
     counts = {p: n for p, n in expected.items() if n >= 0.5}
     counts |= {p: max(expected.get(p, 0.0), 0.5) for p in keep}
     total = digamma(sum(counts.values()))
@@ -138,7 +167,7 @@ def digamma(x: float) -> float:
     digamma(x) = digamma(x + 1) - 1/x up to x > 10, then the asymptotic
     series log x - 1/2x - 1/12x² + 1/120x⁴ - 1/252x⁶ + …
     """
-    if x <= 0:
+    if not isinstance(x, int | float) or not x > 0:
         raise ValueError(f"x: got {x!r}, want x > 0")
     result = 0.0
     while x < 10:
@@ -159,7 +188,8 @@ def prune(
     uses * (score - score of the second-best cut): the likelihood lost, if
     the other scores stayed what they are.
     """
-    longest = max(map(len, scores))
+    longest = _longest(words, scores)
+    _check_kept(size, keep)
     uses: Counter[str] = Counter()
     for word, count in words.items():
         for piece in best_cut(word, scores, longest):
@@ -175,13 +205,19 @@ def prune(
     return {piece: score for piece, score in scores.items() if piece in kept}
 
 
+def _check_kept(size: int, keep: set[str]) -> None:
+    checks.whole(size, "size", 0)
+    checks.check_several(keep, "keep", "a set of pieces")
+
+
 def best_cut(
     word: str, scores: Scores, longest: int, without: str = ""
 ) -> list[str]:
     """Return the likeliest cut of a word, one piece left out if told."""
+    edges = find_edges(word, scores, longest)
     best = [0.0] + [-math.inf] * len(word)
     last = [0] * (len(word) + 1)
-    for start, end, piece, score in find_edges(word, scores, longest):
+    for start, end, piece, score in edges:
         if piece != without and best[start] + score > best[end]:
             best[end], last[end] = best[start] + score, start
     cut, end = [], len(word)

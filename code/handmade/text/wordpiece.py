@@ -6,23 +6,40 @@ that cannot be cut to its end becomes one [UNK], whatever its parts.
 [schuster2012] [devlin2019]
 
 Left out: training (the vocabulary comes with the model), offsets, pairs of
-sentences, truncation and padding.
+sentences, truncation, and the normalization of cased models.
 """
 
-from collections.abc import Iterable
-from typing import Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from handmade.text import hf_json
+from handmade.text import checks
+from handmade.text.added_tokens import AddedToken
+from handmade.text.checks import check_str
+from handmade.text.keys import NEEDED, Keys, kind_of
 from handmade.text.normalize import bert_normalize, bert_words
 from handmade.text.tokenizer import Tokenizer
 
-NORMALIZER = {
-    "type": "BertNormalizer",
-    "clean_text": True,
-    "handle_chinese_chars": True,
-    "strip_accents": None,
-    "lowercase": True,
-}
+LONGEST_WORD = 100_000  # what a file may ask for
+
+NORMALIZER = Keys(
+    fixed={
+        "type": ("BertNormalizer",),
+        "clean_text": (True,),
+        "handle_chinese_chars": (True,),
+        "strip_accents": (None, True),  # null follows lowercase
+        "lowercase": (True,),
+    }
+)
+PRETOKENIZER = Keys(fixed={"type": ("BertPreTokenizer",)})
+MODEL = Keys(
+    taken={
+        "vocab": ((dict,), NEEDED),
+        "unk_token": ((str,), NEEDED),
+        "continuing_subword_prefix": ((str,), NEEDED),
+        "max_input_chars_per_word": ((int,), NEEDED),
+    },
+    fixed={"type": ("WordPiece",)},
+)
 # what the decoder puts right in each token, in this order
 CLEANUP = (
     (" .", "."),
@@ -43,54 +60,61 @@ class WordPieceTokenizer(Tokenizer):
     """A vocabulary of pieces, as an uncased BERT uses it.
 
     `vocab` maps pieces to ids; `special_tokens` maps text that is never cut
-    to its id, [CLS] and [SEP] among them.
+    to its id. Around a text stand [CLS] and [SEP], unless `before` and
+    `after` say otherwise. `cleanup`: decoding takes spaces away before
+    punctuation.
     """
+
+    cut_before = " \t\n\r"  # not what is removed as a control, such as \x0b
 
     def __init__(
         self,
-        vocab: dict[str, int],
-        special_tokens: dict[str, int],
+        vocab: Mapping[str, int],
+        special_tokens: Mapping[str, int] | None = None,
         *,
         unknown: str = "[UNK]",
         prefix: str = "##",
         longest_word: int = 100,
+        cleanup: bool = True,
+        added_tokens: Iterable[AddedToken] = (),
+        before: Sequence[str] = ("[CLS]",),
+        after: Sequence[str] = ("[SEP]",),
+        decoder: bool = True,
     ) -> None:
-        for token in (unknown, "[CLS]", "[SEP]"):
-            if token not in vocab:
-                raise ValueError(f"vocab: lacks {token!r}")
-        self.vocab = dict(vocab)
-        super().__init__(special_tokens)
+        checks.check_vocab(vocab, longest=checks.LONGEST_PIECE)
+        checks.check_text(unknown, "unknown")
+        checks.check_text(prefix, "prefix")
+        if unknown not in vocab:
+            raise ValueError(
+                f"unknown: got {unknown!r}, want a token of the vocabulary"
+            )
+        super().__init__(
+            vocab,
+            special_tokens,
+            added_tokens,
+            before=before,
+            after=after,
+            decoder=decoder,
+        )
         self.unknown, self.prefix = unknown, prefix
-        self.longest_word = longest_word
-        self.tokens = {i: token for token, i in self.vocab.items()}
-        self.tokens |= {i: t for t, i in self.special_tokens.items()}
+        self.cleanup = checks.flag(cleanup, "cleanup")
+        self.longest_word = checks.whole(
+            longest_word, "longest_word", 0, LONGEST_WORD
+        )
         self._longest_piece = max(map(len, vocab))
 
-    def encode(
-        self,
-        text: str,
-        *,
-        allow_special: bool = True,
-        add_special: bool = True,
-    ) -> list[int]:
-        """Return [CLS], the ids of the text, [SEP].
-
-        Special tokens written in the text become one id unless
-        `allow_special=False`. Raises ValueError for a lone surrogate.
-        """
-        ids = super().encode(text, allow_special=allow_special)
-        if add_special:
-            return [self.vocab["[CLS]"], *ids, self.vocab["[SEP]"]]
-        return ids
+    def _normalize(self, text: str) -> str:
+        return bert_normalize(text)
 
     def _words(self, text: str) -> list[str]:
-        return bert_words(bert_normalize(text))
+        return bert_words(text)
 
     def _word_ids(self, word: str) -> list[int]:
         return self.cut(word)
 
     def cut(self, word: str) -> list[int]:
         """Return the ids of one word: longest piece first, left to right."""
+        check_str(word, "word")
         unknown = [self.vocab[self.unknown]]
         if len(word) > self.longest_word:
             return unknown
@@ -109,40 +133,27 @@ class WordPieceTokenizer(Tokenizer):
             start = end
         return ids
 
-    def decode(self, ids: Iterable[int], *, skip_special: bool = False) -> str:
+    def _joined(self, ids: list[int]) -> str:
         """Return a text that reads like the ids: pieces joined, by rules.
 
-        Case, accents and spacing are gone; this is a guess. Raises
-        ValueError for an unknown id.
+        Case, accents and spacing are gone; this is a guess.
         """
         out: list[str] = []
         for i in ids:
-            if i not in self.tokens:
-                raise ValueError(f"ids: got {i!r}, not in the vocabulary")
-            token = self.tokens[i]
-            if skip_special and token in self.special_tokens:
-                continue
+            token = self._shown[i]
             if out and token.startswith(self.prefix):
                 token = token.removeprefix(self.prefix)
             elif out:
                 token = " " + token
-            for wrong, right in CLEANUP:
+            for wrong, right in CLEANUP if self.cleanup else ():
                 token = token.replace(wrong, right)
             out.append(token)
         return "".join(out)
 
-    def describe(self) -> dict:
-        one = [
-            {"SpecialToken": {"id": "[CLS]", "type_id": 0}},
-            {"Sequence": {"id": "A", "type_id": 0}},
-            {"SpecialToken": {"id": "[SEP]", "type_id": 0}},
-        ]
-        two = {"Sequence": {"id": "B", "type_id": 1}}
-        ends = {
-            token: {"id": token, "ids": [self.vocab[token]], "tokens": [token]}
-            for token in ("[CLS]", "[SEP]")
+    def _describe(self) -> dict[str, Any]:
+        normalizer = {
+            key: values[0] for key, values in NORMALIZER.fixed.items()
         }
-        template = {"single": one, "pair": [*one, two, one[2]]}
         model = {
             "type": "WordPiece",
             "unk_token": self.unknown,
@@ -150,36 +161,34 @@ class WordPieceTokenizer(Tokenizer):
             "max_input_chars_per_word": self.longest_word,
             "vocab": self.vocab,
         }
+        decoder = {"type": "WordPiece", "prefix": self.prefix}
         return {
-            "normalizer": NORMALIZER,
+            "normalizer": normalizer,
             "pre_tokenizer": {"type": "BertPreTokenizer"},
-            "post_processor": {
-                "type": "TemplateProcessing",
-                **template,
-                "special_tokens": ends,
-            },
-            "decoder": {
-                "type": "WordPiece",
-                "prefix": self.prefix,
-                "cleanup": True,
-            },
+            "decoder": decoder | {"cleanup": self.cleanup},
             "model": model,
         }
 
     @classmethod
-    def from_description(cls, described: dict) -> Self:
-        model, need = described["model"], hf_json.require
-        need(model.get("type"), ("WordPiece",), "model")
-        normalizer = dict(described.get("normalizer") or {})
-        if normalizer.get("strip_accents") is True:
-            normalizer["strip_accents"] = None  # follows lowercase
-        need(normalizer, (NORMALIZER,), "normalizer")
-        cut = (described.get("pre_tokenizer") or {}).get("type")
-        need(cut, ("BertPreTokenizer",), "pre-tokenizer")
-        return cls(
-            model["vocab"],
-            hf_json.special_tokens(described),
-            unknown=model["unk_token"],
-            prefix=model["continuing_subword_prefix"],
-            longest_word=model["max_input_chars_per_word"],
-        )
+    def _options(cls, parts: dict[str, Any]) -> dict[str, Any]:
+        model = MODEL.read(parts["model"], "model")
+        NORMALIZER.read(parts["normalizer"], "normalizer")
+        kind_of(parts["pre_tokenizer"], "pre_tokenizer", ("BertPreTokenizer",))
+        PRETOKENIZER.read(parts["pre_tokenizer"], "pre_tokenizer")
+        prefix = model["continuing_subword_prefix"]
+        decoder = {"cleanup": True}
+        if kind_of(parts["decoder"], "decoder", (None, "WordPiece")):
+            keys = Keys(
+                taken={"cleanup": ((bool,), NEEDED)},
+                # pieces must be joined as they were cut
+                fixed={"type": ("WordPiece",), "prefix": (prefix,)},
+            )
+            decoder = keys.read(parts["decoder"], "decoder")
+        return {
+            "vocab": model["vocab"],
+            "unknown": model["unk_token"],
+            "prefix": prefix,
+            "longest_word": model["max_input_chars_per_word"],
+            "cleanup": decoder["cleanup"],
+            "decoder": parts["decoder"] is not None,
+        }

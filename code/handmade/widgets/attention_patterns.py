@@ -16,7 +16,14 @@ import ipywidgets as ipw
 import torch
 import traitlets
 
-from handmade.widgets.base import Explorable, assets
+from handmade.widgets.base import (
+    Explorable,
+    Explorer,
+    assets,
+    check_labels,
+    check_tensor,
+    check_whole,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +34,21 @@ class Panel:
     tokens: Mapping[int, Sequence[str]]
     weights: Mapping[int, torch.Tensor]
     causal: bool
+
+    def __post_init__(self) -> None:
+        check_labels("label", [self.label])
+        if not self.weights or self.weights.keys() != self.tokens.keys():
+            raise ValueError(
+                f"tokens, weights: got lengths {[*self.tokens]} and "
+                f"{[*self.weights]}, want the same"
+            )
+        for n, weights in self.weights.items():
+            check_whole("weights", n, 1, 1000)
+            check_tensor("weights", weights, "L", "H", n, n)
+            check_labels("tokens", self.tokens[n], n)
+        if len({w.shape[:2] for w in self.weights.values()}) > 1:
+            shapes = [tuple(w.shape) for w in self.weights.values()]
+            raise ValueError(f"weights: got {shapes}, want one (L, H)")
 
     def packed(self) -> dict:
         """What the drawing needs, small: a byte a weight, base64."""
@@ -89,19 +111,32 @@ def explore(
     *,
     layer: int = 0,
     head: int = 0,
-    length: int = 12,
+    length: int | None = None,
     query: int = -1,
     key: int = 0,
-) -> ipw.VBox:
+) -> Explorer:
     """The drawing with its controls, joined in the front end.
 
     The sliders move it where no kernel runs; where one runs, every trait
     (``panel``, ``layer``, ``head``, ``length``) can be read and set too.
-    ``query`` and ``key`` say which cell is pointed at in the beginning.
+    ``query`` and ``key`` say which cell is pointed at in the beginning, of
+    12 tokens or as many as there are. Raises ValueError for a place that no
+    panel has.
     """
-    if not panels:
-        raise ValueError("panels: got none, want at least one")
+    if not panels or not all(isinstance(p, Panel) for p in panels):
+        raise ValueError(f"panels: got {panels!r}, want at least one Panel")
     packs = [panel.packed() for panel in panels]
+    # a causal panel can be cut anywhere, so the others set the steps
+    lengths = sorted({n for panel in panels for n in panel.weights})
+    if len(lengths) == 1:
+        lengths = [*range(min(2, lengths[0]), lengths[0] + 1)]
+    if length is None:
+        length = max(lengths[0], min(12, lengths[-1]))
+    layer = check_whole("layer", layer, 0, packs[0]["layers"] - 1)
+    head = check_whole("head", head, 0, packs[0]["heads"] - 1)
+    length = check_whole("length", length, lengths[0], lengths[-1])
+    query = check_whole("query", query, -1, length - 1)
+    key = check_whole("key", key, 0, length - 1)
     drawing = AttentionPatterns(
         panels=packs,
         layer=layer,
@@ -113,10 +148,6 @@ def explore(
         last_layer=packs[0]["layers"] - 1,
         last_head=packs[0]["heads"] - 1,
     )
-    # a causal panel can be cut anywhere, so the others set the steps
-    lengths = sorted({n for panel in panels for n in panel.weights})
-    if len(lengths) == 1:
-        lengths = [*range(2, lengths[0] + 1)]
     wide = {
         "style": {"description_width": "7em"},
         "layout": {"width": "auto", "max_width": "32em"},
@@ -140,7 +171,7 @@ def explore(
         length,
         lengths[0],
         lengths[-1],
-        lengths[1] - lengths[0],
+        lengths[1] - lengths[0] if len(lengths) > 1 else 1,
         description="tokens",
         **wide,
     )
@@ -154,4 +185,4 @@ def explore(
     # models differ in size: the drawing sets the ends of these two sliders
     ipw.jslink((drawing, "last_layer"), (layers, "max"))
     ipw.jslink((drawing, "last_head"), (shown, "max"))
-    return ipw.VBox([which, layers, shown, tokens, drawing])
+    return Explorer([which, layers, shown, tokens, drawing])

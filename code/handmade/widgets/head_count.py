@@ -15,7 +15,14 @@ import torch
 import traitlets
 
 from handmade.widgets.attention_patterns import to_levels
-from handmade.widgets.base import Explorable, assets
+from handmade.widgets.base import (
+    Explorable,
+    Explorer,
+    assets,
+    check_labels,
+    check_tensor,
+    check_whole,
+)
 
 
 class HeadCount(Explorable):
@@ -39,23 +46,34 @@ def count_heads(
     heads: int,
     layer: int = 0,
     query: int = 0,
-) -> ipw.VBox:
+) -> Explorer:
     """The explorable with its controls, joined in the front end.
 
     ``weights`` maps a number of heads H to weights (L, H, T, T); ``heads``
     is the cut shown first. Raises ValueError where shapes do not fit.
     """
+    tokens = check_labels("tokens", tokens)
     n = len(tokens)
+    if not isinstance(weights, Mapping) or heads not in weights:
+        raise ValueError(
+            f"weights: got {_keys(weights)}, want a dict with the {heads!r} "
+            "heads to begin with"
+        )
+    d_model = check_whole("d_model", d_model, 1, 2**20)
     for H, w in weights.items():
+        check_whole("weights", H, 1, d_model)
+        check_tensor("weights", w, "L", "H", "T", "T")
         if w.ndim != 4 or w.shape[1:] != (H, n, n) or d_model % H:
             raise ValueError(
                 f"weights: got shape {tuple(w.shape)} for {H} heads, want "
                 f"(L, {H}, {n}, {n}) and a divisor of {d_model}"
             )
+    layer = check_whole("layer", layer, 0, len(weights[heads]) - 1)
+    query = check_whole("query", query, 0, n - 1)
     counts = sorted(weights)
     maps = [to_levels(weights[H]).numpy().tobytes() for H in counts]
     drawing = HeadCount(
-        tokens=list(tokens),
+        tokens=tokens,
         counts=counts,
         maps=[base64.b64encode(m).decode("ascii") for m in maps],
         d_model=d_model,
@@ -82,4 +100,8 @@ def count_heads(
     ipw.jslink((cuts, "index"), (drawing, "cut"))
     ipw.jslink((layers, "value"), (drawing, "layer"))
     ipw.jslink((queries, "index"), (drawing, "query"))
-    return ipw.VBox([cuts, layers, queries, drawing])
+    return Explorer([cuts, layers, queries, drawing])
+
+
+def _keys(weights: object) -> object:
+    return [*weights] if isinstance(weights, Mapping) else weights

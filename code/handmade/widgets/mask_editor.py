@@ -14,7 +14,15 @@ import ipywidgets as ipw
 import torch
 import traitlets
 
-from handmade.widgets.base import Explorable, assets, pack_float32
+from handmade.widgets.base import (
+    Explorable,
+    Explorer,
+    assets,
+    check_labels,
+    check_tensor,
+    check_whole,
+    pack_float32,
+)
 
 PRESETS = ("causal", "padding", "prefix", "sliding window", "no mask")
 
@@ -39,20 +47,21 @@ def edit_masks(
     head: int = 0,
     query: int = 0,
     key: int = 0,
-) -> ipw.VBox:
+) -> Explorer:
     """The editor with its controls, joined in the front end.
 
     ``scores_HTT`` are scaled and not yet masked. Raises ValueError where
     they do not fit the tokens.
     """
+    tokens = check_labels("tokens", tokens)
     n = len(tokens)
-    if scores_HTT.ndim != 3 or scores_HTT.shape[1:] != (n, n):
-        raise ValueError(
-            f"scores: got shape {tuple(scores_HTT.shape)}, want (H, {n}, {n})"
-        )
+    scores_HTT = check_tensor("scores", scores_HTT, "H", n, n)
+    head = check_whole("head", head, 0, len(scores_HTT) - 1)
+    query = check_whole("query", query, 0, n - 1)
+    key = check_whole("key", key, 0, n - 1)
     drawing = MaskEditor(
-        tokens=list(tokens),
-        scores=pack_float32(scores_HTT.float().cpu().numpy()),
+        tokens=tokens,
+        scores=pack_float32(scores_HTT.float().numpy()),
         head=head,
         query=query,
         key=key,
@@ -71,4 +80,4 @@ def edit_masks(
     ipw.jslink((presets, "index"), (drawing, "preset"))
     ipw.jslink((size, "value"), (drawing, "size"))
     ipw.jslink((heads, "value"), (drawing, "head"))
-    return ipw.VBox([presets, size, heads, drawing])
+    return Explorer([presets, size, heads, drawing])

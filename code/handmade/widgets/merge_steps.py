@@ -15,7 +15,12 @@ import traitlets
 
 from handmade.text.bpe import BPETokenizer
 from handmade.text.pretokenize import byte_alphabet
-from handmade.widgets.base import Explorable, assets
+from handmade.widgets.base import (
+    Explorable,
+    Explorer,
+    assets,
+    check_labels,
+)
 
 
 class MergeSteps(Explorable):
@@ -30,8 +35,9 @@ class MergeSteps(Explorable):
     split_digits = traitlets.Bool(False).tag(sync=True)
 
 
-def merge_steps(tokenizer: BPETokenizer, text: str) -> ipywidgets.VBox:
+def merge_steps(tokenizer: BPETokenizer, text: str) -> Explorer:
     """Return the explorable with its text field, linked in the page."""
+    check_labels("text", [text])
     view = MergeSteps(text=text, **pack(tokenizer))
     field = ipywidgets.Textarea(
         text,
@@ -41,7 +47,7 @@ def merge_steps(tokenizer: BPETokenizer, text: str) -> ipywidgets.VBox:
         layout={"width": "min(100%, 40em)"},
     )
     ipywidgets.jslink((field, "value"), (view, "text"))
-    return ipywidgets.VBox([field, view])
+    return Explorer([field, view])
 
 
 def pack(tokenizer: BPETokenizer) -> dict:
@@ -49,6 +55,9 @@ def pack(tokenizer: BPETokenizer) -> dict:
 
     Raises ValueError where ids do not follow the order of the merges.
     """
+    if not isinstance(tokenizer, BPETokenizer):
+        got = type(tokenizer).__name__
+        raise ValueError(f"tokenizer: got {got}, want a BPETokenizer")
     alphabet = byte_alphabet()
     vocab = tokenizer.vocab
     number = {char: byte for byte, char in alphabet.items()}
@@ -60,8 +69,9 @@ def pack(tokenizer: BPETokenizer) -> dict:
     first = ids[0] if ids else 256
     if ids != list(range(first, first + len(ids))) or len(number) > 2**16:
         raise ValueError(
-            "tokenizer: want at most 65,280 merges, whose ids are "
-            "consecutive numbers in the order of the merges"
+            f"tokenizer: got {len(ids)} merges with ids from {first}, want "
+            "at most 65,280, whose ids are consecutive numbers in the order "
+            "of the merges"
         )
     packed = np.array(pairs, dtype="<u2").tobytes()
     return {

@@ -3,7 +3,8 @@
 // `distribution` and `draw` are the whole logic, without a page around them:
 // a test runs them in node against handmade.inference.sampling. The likeliest
 // tokens come with exact logits, the long tail as a histogram of its logits:
-// `tail.counts[i]` tokens lie at logit tail.high - (i + 0.5) * tail.step.
+// `tail.counts[i]` tokens lie at logit tail.high - (i + 0.5) * tail.step,
+// `tail.faint` more far below, and `never` have no probability at all.
 
 export function distribution(data, { temperature, topK, topP, minP }) {
   const best = data.logits[0];
@@ -15,6 +16,9 @@ export function distribution(data, { temperature, topK, topP, minP }) {
     counts.forEach((size, i) => {
       if (size) groups.push({ logit: high - (i + 0.5) * step, size, step });
     });
+    // far below: they count as tokens, and hardly as probability
+    const { faint = 0, faintAt } = data.tail;
+    if (faint) groups.push({ logit: faintAt, size: faint });
   }
   let rank = 0;
   for (const g of groups) {
@@ -60,7 +64,8 @@ export function distribution(data, { temperature, topK, topP, minP }) {
     kept += g.n;
     if (g.p > 0) entropy -= g.n * g.p * Math.log2(g.p);
   }
-  return { groups, kept, entropy, mass: sum / all, vocabulary: rank };
+  return { groups, kept, entropy, mass: sum / all,
+    vocabulary: rank + (data.never ?? 0) };
 }
 
 function total(groups) {
@@ -109,7 +114,9 @@ function whole(n) {
 function render({ model, el }) {
   const unpacked = model.get("data").map((d) => ({
     logits: Float64Array.from(floats(d.top)),
-    tail: { high: d.high, step: d.step, counts: Array.from(bytes(d.tail)) },
+    tail: { high: d.high, step: d.step, counts: Array.from(bytes(d.tail)),
+      faint: d.faint, faintAt: d.faint_at },
+    never: d.never,
     tokens: d.tokens,
   }));
   const random = generator(1);

@@ -8,20 +8,34 @@ bin, about 40 KB a prompt). Replacing a logit by its bin's middle changes
 that token's probability by less than 0.05 % / temperature of itself, either
 way, and the changes cancel in the sums: a test holds that percentages and
 bits are right to the digits shown, and counts beyond TOP to three digits.
+Tokens further than SPREAD below the top share one place: together they are
+less than a percent's fifth digit. Those that no temperature lets happen,
+-inf among them, are only counted.
 """
 
 import base64
+import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import ipywidgets
 import numpy as np
 import traitlets
 from torch import Tensor
 
-from handmade.widgets.base import Explorable, assets, pack_float32
+from handmade.widgets.base import (
+    Explorable,
+    Explorer,
+    assets,
+    check_labels,
+    pack_float32,
+)
 
 TOP = 256
 STEP = 1 / 1024
+SPREAD = 64.0  # of the histogram: at most 65,536 bins, however far a tail
+HOTTEST = 3.0
+NEVER = HOTTEST * 746  # exp(-746) is 0 in float64
 
 
 class NextToken(Explorable):
@@ -39,27 +53,38 @@ class NextToken(Explorable):
 
 def next_token(
     prompts: Sequence[str], logits: Tensor, decode: Callable[[int], str]
-) -> ipywidgets.VBox:
+) -> Explorer:
     """Return the explorable with its sliders, linked in the page itself.
 
     logits (prompts, V) are those after each prompt; decode names one token.
+    Raises ValueError for logits that are no distribution: nan, +inf, or all
+    of a row -inf.
     """
-    if logits.dim() != 2 or len(logits) != len(prompts):
+    prompts = check_labels("prompts", prompts)
+    if not isinstance(logits, Tensor) or not logits.is_floating_point():
+        got = getattr(logits, "dtype", type(logits).__name__)
+        raise ValueError(f"logits: got {got}, want a tensor of numbers")
+    if logits.dim() != 2 or len(logits) != len(prompts) or not logits.numel():
         raise ValueError(
-            f"logits must be ({len(prompts)}, V), one row a prompt, "
-            f"got {tuple(logits.shape)}"
+            f"logits: got shape {tuple(logits.shape)}, want "
+            f"({len(prompts)}, V), one row a prompt"
         )
     data = [pack(row, decode) for row in logits]
-    view = NextToken(prompts=list(prompts), data=data)
+    view = NextToken(prompts=prompts, data=data)
     style = {"description_width": "6.5em"}
     wide = {"style": style, "layout": {"width": "min(100%, 30em)"}}
     slide = ipywidgets.FloatSlider
     controls = {
         "index": ipywidgets.Dropdown(
-            options=list(prompts), description="prompt", **wide
+            options=prompts, description="prompt", **wide
         ),
         "temperature": slide(
-            1, min=0.1, max=3, step=0.05, description="temperature", **wide
+            1,
+            min=0.1,
+            max=HOTTEST,
+            step=0.05,
+            description="temperature",
+            **wide,
         ),
         "top_k": ipywidgets.IntSlider(
             0, min=0, max=200, description="top-k (0: off)", **wide
@@ -74,25 +99,35 @@ def next_token(
     for name, control in controls.items():
         trait = "index" if name == "index" else "value"
         ipywidgets.jslink((control, trait), (view, name))
-    return ipywidgets.VBox([*controls.values(), view])
+    return Explorer([*controls.values(), view])
 
 
-def pack(logits: Tensor, decode: Callable[[int], str]) -> dict:
+def pack(logits: Tensor, decode: Callable[[int], str]) -> dict[str, Any]:
     """Pack one row of logits (V,): exact at the top, a histogram below."""
-    ordered, ids = logits.float().cpu().sort(descending=True)
-    rest = ordered[TOP:].double().numpy()
-    high = float(ordered[min(TOP, len(ordered)) - 1])
-    bins = np.floor((high - rest) / STEP).astype(np.int64)
+    ordered, ids = logits.detach().float().cpu().sort(descending=True)
+    best = float(ordered[0])  # nan sorts above all, as the largest
+    if not math.isfinite(best):
+        raise ValueError(f"logits: got {best} among them, want a distribution")
+    alive = ordered[ordered > best - NEVER]
+    top, rest = alive[:TOP], alive[TOP:].double().numpy()
+    high = float(top[-1])
+    near, faint = rest[high - rest < SPREAD], rest[high - rest >= SPREAD]
+    bins = np.floor((high - near) / STEP).astype(np.int64)
     counts = np.bincount(bins) if len(bins) else np.zeros(0, np.int64)
     if counts.max(initial=0) > 255:
         raise ValueError(
             f"logits: got {counts.max()} tokens within {STEP} of each other, "
-            "more than a byte can count: are they constant?"
+            "want at most the 255 that a byte can count: are they constant?"
         )
     return {
-        "top": pack_float32(ordered[:TOP].numpy()),
-        "tokens": [decode(i) for i in ids[:TOP].tolist()],
+        "top": pack_float32(top.numpy()),
+        "tokens": check_labels(
+            "decode", [decode(i) for i in ids[: len(top)].tolist()]
+        ),
         "high": high,
         "step": STEP,
         "tail": base64.b64encode(counts.astype(np.uint8)).decode("ascii"),
+        "faint": len(faint),
+        "faint_at": float(faint.mean()) if len(faint) else high - SPREAD,
+        "never": len(ordered) - len(alive),
     }

@@ -11,7 +11,13 @@ import ipywidgets as ipw
 import torch
 import traitlets
 
-from handmade.widgets.base import Explorable, assets
+from handmade.widgets.base import (
+    Explorable,
+    Explorer,
+    assets,
+    check_tensor,
+    check_whole,
+)
 
 
 class RopeRotator(Explorable):
@@ -37,18 +43,26 @@ def rope_rotator(
     pair: int = 1,
     theta: float = 10000.0,
     farthest: int = 64,
-) -> ipw.VBox:
+) -> Explorer:
     """The drawing of one query and one key (K,) with its controls.
 
     The sliders move it where no kernel runs. Raises ValueError where the
-    vectors do not have the same even width.
+    vectors do not have the same even width, or a slider no such place.
     """
+    query = check_tensor("query", query, "K")
+    key = check_tensor("key", key, "K")
     width = len(query)
-    if query.shape != key.shape or query.ndim != 1 or width < 2 or width % 2:
+    if query.shape != key.shape or width % 2:
         raise ValueError(
             f"query, key: got {tuple(query.shape)} and {tuple(key.shape)}, "
             "want one even width"
         )
+    farthest = check_whole("farthest", farthest, 1, 10_000)
+    query_at = check_whole("query_at", query_at, 0, farthest)
+    key_at = check_whole("key_at", key_at, 0, farthest)
+    pair = check_whole("pair", pair, 0, width // 2 - 1)
+    if not isinstance(theta, float | int) or not 10 <= theta <= 1e6:
+        raise ValueError(f"theta: got {theta!r}, want a number from 10 to 1e6")
     drawing = RopeRotator(
         query=[round(x, 3) for x in query.tolist()],
         key=[round(x, 3) for x in key.tolist()],
@@ -82,4 +96,4 @@ def rope_rotator(
     }  # fmt: skip
     for trait, slider in sliders.items():
         ipw.jslink((slider, "value"), (drawing, trait))
-    return ipw.VBox([*sliders.values(), drawing])
+    return Explorer([*sliders.values(), drawing])

@@ -12,7 +12,14 @@ import ipywidgets as ipw
 import torch
 import traitlets
 
-from handmade.widgets.base import Explorable, assets, pack_float32
+from handmade.widgets.base import (
+    Explorable,
+    Explorer,
+    assets,
+    check_tensor,
+    check_whole,
+    pack_float32,
+)
 
 
 class SoftmaxSaturation(Explorable):
@@ -61,12 +68,15 @@ def explore_saturation(
     width: int,
     power: float = 0.5,
     query: int = 0,
-) -> ipw.VBox:
+) -> Explorer:
     """The drawing with its sliders, joined in the front end.
 
     It opens at the head width `width`, a power of two up to K. Raises
     ValueError where shapes or the width do not fit.
     """
+    check_tensor("q", q_NK, "N", "K")
+    check_tensor("k", k_SK, "S", "K")
+    check_tensor("upstream", upstream_NS, "N", "S")
     N, S = len(q_NK), len(k_SK)
     if q_NK.shape[1:] != k_SK.shape[1:] or upstream_NS.shape != (N, S):
         raise ValueError(
@@ -76,7 +86,10 @@ def explore_saturation(
         )
     widths = [2**i for i in range(q_NK.shape[1].bit_length())]
     if width not in widths:
-        raise ValueError(f"width: got {width}, want one of {widths}")
+        raise ValueError(f"width: got {width!r}, want one of {widths}")
+    if not isinstance(power, float | int) or not 0 <= power <= 1:
+        raise ValueError(f"power: got {power!r}, want a number from 0 to 1")
+    query = check_whole("query", query, 0, N - 1)
     q, k = q_NK.double(), k_SK.double()
     dots = torch.stack([q[:, :K] @ k[:, :K].T for K in widths])
     keys = torch.stack([_in_few_axes(k[:, :K]) for K in widths])
@@ -107,7 +120,7 @@ def explore_saturation(
     ipw.jslink((sliders[0], "index"), (drawing, "width"))
     ipw.jslink((sliders[1], "value"), (drawing, "power"))
     ipw.jslink((sliders[2], "value"), (drawing, "query"))
-    return ipw.VBox([*sliders, drawing])
+    return Explorer([*sliders, drawing])
 
 
 def _in_few_axes(k_SK: torch.Tensor) -> torch.Tensor:

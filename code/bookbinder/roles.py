@@ -1,0 +1,99 @@
+"""Roles: what each one the book uses becomes in a plain notebook."""
+
+import re
+from collections.abc import Callable
+from urllib.parse import unquote
+
+from bookbinder.links import Links
+
+EXPLICIT = re.compile(r"(.+?)\s*<([^<>]+)>", re.DOTALL)
+SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):")
+
+
+def role(name: str, content: str, links: Links) -> str:
+    """Return a role's text. Raises ValueError for one that is not known."""
+    if name not in TABLE:
+        raise ValueError(f"{links.page}: no rewriting for the role {name!r}")
+    return TABLE[name](content, links)
+
+
+def split(content: str) -> tuple[str | None, str]:
+    """`text <target>` -> (text, target); `target` -> (None, target)."""
+    found = EXPLICIT.fullmatch(content)
+    return (found[1], found[2]) if found else (None, content.strip())
+
+
+def link(text: str | None, where: tuple[str, str]) -> str:
+    address, title = where
+    return f"[{text or title}]({address})"
+
+
+def ref(content: str, links: Links) -> str:
+    text, target = split(content)
+    return link(text, links.label(target))
+
+
+def doc(content: str, links: Links) -> str:
+    text, target = split(content)
+    return link(text, links.document(target))
+
+
+def cite(content: str, links: Links) -> str:
+    cited = []
+    for key in (key.strip() for key in content.split(",")):
+        if key not in links.citations:
+            raise ValueError(f"{links.page}: no reference {key!r}")
+        cited.append(links.citations[key])
+    address = links.address("book/back/references.html")
+    return f"[{'; '.join(cited)}]({address})"
+
+
+def cite_in_brackets(content: str, links: Links) -> str:
+    return f"({cite(content, links)})"
+
+
+def value(content: str, links: Links) -> str:
+    if content not in links.values:
+        raise ValueError(f"{links.page}: no cell glues {content!r}")
+    return links.values[content]
+
+
+def cost(content: str, links: Links) -> str:
+    # a new page is bound before it is measured
+    return links.costs.get(content, "not measured yet")
+
+
+TABLE: dict[str, Callable[[str, Links], str]] = {
+    "ref": ref,
+    "doc": doc,
+    "eq": ref,
+    "cite:p": cite_in_brackets,
+    "cite:t": cite,
+    "glue:text": value,
+    "cost": cost,
+}
+
+
+def destination(href: str, links: Links) -> tuple[str, str] | None:
+    """Return (address, title) of a link into the book; None: it stays.
+
+    MyST looks for a page or a file, then for a label. Raises ValueError for
+    what it would not find.
+    """
+    target = unquote(href)
+    if scheme := SCHEME.match(target):
+        if scheme[1].lower() in ("http", "https", "mailto"):
+            return None
+        raise ValueError(
+            f"{links.page}: link: got {target!r}, want http, https, mailto, "
+            "a page, a file or a label"
+        )
+    path, _, anchor = target.partition("#")
+    folder = links.root if path.startswith("/") else links.page.parent
+    file = folder / path.lstrip("/")
+    if not path:
+        return links.label(anchor)
+    if file.suffix == ".md":
+        page = links.document(path.removesuffix(".md"))
+        return (links.label(anchor)[0], page[1]) if anchor else page
+    return None if file.is_file() else links.label(target)

@@ -1,0 +1,1 @@
+"""Where real weights and real text come from: one module a checkpoint."""
