@@ -111,14 +111,18 @@ def _set_torch_state(state: bytes) -> None:
     torch.set_rng_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
 
 
-def _numpy_state() -> tuple:
-    kind, keys, *rest = np.random.get_state()
-    return kind, keys.tobytes(), *rest
+def _numpy_state() -> tuple[Any, ...]:
+    kind, keys, *rest = np.random.get_state(legacy=True)
+    return kind, np.asarray(keys).tobytes(), *rest
 
 
-def _set_numpy_state(state: tuple) -> None:
+def _set_numpy_state(state: tuple[Any, ...]) -> None:
     kind, keys, *rest = state
     np.random.set_state((kind, np.frombuffer(keys, np.uint32), *rest))
+
+
+def _set_grad_enabled(enabled: bool) -> None:
+    torch.set_grad_enabled(enabled)
 
 
 def _set_device(device: torch.device) -> None:
@@ -139,7 +143,7 @@ SETTINGS = (
     Setting(
         "whether gradients are recorded (torch.set_grad_enabled)",
         torch.is_grad_enabled,
-        torch.set_grad_enabled,
+        _set_grad_enabled,
         plain=True,
     ),
     Setting(
