@@ -46,7 +46,7 @@ AT_HOME = {
     "test_equals_pytorch_forward_and_backward": EARLY,
     "test_float_masks_are_cast_to_the_scores": EARLY,
     "test_perturbation_finds_the_mask_and_nothing_else": EARLY,
-    "test_scaled_angles_equal_transformers": "theirs keeps a copy on the CPU",
+    "test_scaled_angles_equal_transformers": "a table that is made on the CPU",
     "test_the_least_float32_hides_whole_rows_when_cast": EARLY,
     "test_under_autocast_with_norms_and_a_float_mask": AUTOCAST,
     "test_weights_sum_to_one_or_to_nothing": EARLY,
