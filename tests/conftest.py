@@ -37,10 +37,19 @@ PLACED = {
     "test_rope",
 }
 # tests in them that stay on the CPU, and why
+EARLY = "masks made before the test"
+AUTOCAST = "the fake device has no autocast"
 AT_HOME = {
-    "test_causal_equals_pytorchs_lower_right_bias": "torch's own mask class",
-    "test_perturbation_finds_the_mask_and_nothing_else": "masks made before",
+    "test_a_float32_bias_under_autocast": AUTOCAST,
     "test_balancing_loss_equals_transformers": "theirs knows CPU and CUDA",
+    "test_causal_equals_pytorchs_lower_right_bias": "torch's own mask class",
+    "test_equals_pytorch_forward_and_backward": EARLY,
+    "test_float_masks_are_cast_to_the_scores": EARLY,
+    "test_perturbation_finds_the_mask_and_nothing_else": EARLY,
+    "test_scaled_angles_equal_transformers": "a table that is made on the CPU",
+    "test_the_least_float32_hides_whole_rows_when_cast": EARLY,
+    "test_under_autocast_with_norms_and_a_float_mask": AUTOCAST,
+    "test_weights_sum_to_one_or_to_nothing": EARLY,
 }
 # those that go to a device by themselves
 ON_DEVICE = {"test_devices", "test_on_device", "test_second_device"}

@@ -140,10 +140,10 @@ def run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             f"{DEVICE} and cpu (shape {tuple(strangers[0].shape)})"
         )
     asked = kwargs.get("device")
-    if asked is not None:
-        kwargs["device"] = CPU
     stays = bool(here) and asked is None
     goes = stays or (asked is not None and torch.device(asked).type == NAME)
+    if goes and asked is not None:
+        kwargs["device"] = CPU
     if goes and kwargs.get("generator") is not None:
         raise DeviceMixupError(f"{name}: generator on cpu, tensor on {DEVICE}")
     out = func(*_map(unwrapped, args), **_map(unwrapped, kwargs))
