@@ -34,6 +34,7 @@ EXTRA_OF = {
     "handmade/parity.py": "book",
     "handmade/record.py": "book",
     "handmade/experiments/": "book",
+    "handmade/exercises/": "book",
     "bookbinder/": "bind",
 }
 # asked for where a caller uses it, and named in the docstring of who asks
