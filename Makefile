@@ -24,7 +24,7 @@ help:
 	@echo "make test    set up, then everything: unit, parity, book, site"
 	@echo "make check   the quick part: lint, unit, parity, twins in sync"
 	@echo "make serve   open the built book        make sync   re-execute"
-	@echo "make bench   ours against peers         make lint   ruff, actionlint"
+	@echo "make bench   ours against peers         make lint   ruff, mypy, actionlint"
 
 $(VENV)/ready: requirements.txt requirements-models.txt code/pyproject.toml
 	@echo "== installing into $(VENV) (the first time takes some minutes)"
@@ -65,6 +65,7 @@ costs: weights
 lint: setup vendor
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	node .github/actionlint.mjs
 
 check: lint weights

@@ -26,10 +26,12 @@ def random_reference(
     the module, where a class asks for more than its config. Raises
     ValueError for what makes no module, or another model's config.
     """
-    is_class = isinstance(hf_class, type)
-    makes = callable(hf_class) and not isinstance(hf_class, nn.Module)
-    if not makes or (is_class and not issubclass(hf_class, nn.Module)):
-        got = repr(hf_class) if is_class else f"a {type(hf_class).__name__}"
+    if isinstance(hf_class, type):
+        makes, got = issubclass(hf_class, nn.Module), repr(hf_class)
+    else:
+        makes = callable(hf_class) and not isinstance(hf_class, nn.Module)
+        got = f"a {type(hf_class).__name__}"
+    if not makes:
         raise ValueError(f"hf_class: got {got}, want a model's class")
     wanted = getattr(hf_class, "config_class", None) or object
     if config is None or not isinstance(config, wanted):
