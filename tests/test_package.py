@@ -33,6 +33,7 @@ EXTRA_OF = {
     "handmade/strip.py": "book",
     "handmade/parity.py": "book",
     "handmade/record.py": "book",
+    "handmade/exercises/": "book",
     "handmade/experiments/": "book",
     "handmade/exercises/": "book",
     "bookbinder/": "bind",
