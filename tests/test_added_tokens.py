@@ -71,6 +71,16 @@ def test_the_longest_token_wins_and_raw_ones_come_first():
     assert ours.encode("w xy z") == theirs.encode("w xy z").ids
 
 
+def test_two_tokens_that_are_one_when_normalized_are_refused():
+    # the library finds one of them, and not always the same
+    theirs = small(WordPieceTokenizer)
+    theirs.add_tokens([Theirs("ABC", normalized=True), Theirs("Äbd")])
+    WordPieceTokenizer.from_hf(theirs)
+    theirs.add_tokens([Theirs("Abc", normalized=True)])
+    with pytest.raises(ValueError, match="added_tokens: got 'Abc' and 'ABC'"):
+        WordPieceTokenizer.from_hf(theirs)
+
+
 def test_word_characters_are_the_librarys_on_every_code_point():
     theirs = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
     theirs.add_tokens([Theirs("x", single_word=True, normalized=False)])

@@ -671,3 +671,10 @@ def test_truncation_and_padding_are_passed_over_only_when_told():
     for wrong in ("padding", ["decoder"]):
         with pytest.raises(ValueError, match="ignore: got"):
             BPETokenizer.from_hf(made, ignore=wrong)
+
+
+def test_a_second_template_is_refused():
+    options = {key: values[0] for key, values in BPE.items()}
+    made = build("BPE", {**options, "post": "two templates"}, [])
+    with pytest.raises(ValueError, match=r"processors\[1\]: got a second"):
+        BPETokenizer.from_hf(made)

@@ -310,6 +310,20 @@ def test_a_stream_gives_the_ids_of_the_whole(ours, monkeypatch):
     assert cut_somewhere > 60
 
 
+def test_a_stream_waits_where_normalization_takes_text_away(monkeypatch):
+    monkeypatch.setattr(stream, "CHUNK", 1)
+    base = wordpiece()
+    token = AddedToken(
+        id=base.vocab_size, content="be or", normalized=True, special=False
+    )
+    ours = again_with(base, [token])
+    # the token ends nine characters later than its own length says
+    pieces = ["to be " + "\x00" * 9, "or", " not"]
+    whole = ours.encode("".join(pieces))
+    assert token.id in whole
+    assert list(ours.encode_iterable(pieces)) == whole
+
+
 def test_a_stream_is_the_file_and_holds_a_bounded_part_of_it(
     ours, tmp_path, monkeypatch
 ):

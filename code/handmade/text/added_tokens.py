@@ -118,17 +118,23 @@ class Finder:
         tokens: Iterable[AddedToken],
         normalize: Callable[[str], str] = str,
     ) -> None:
-        # two tokens can be one after normalization: special ones go first
-        special_first = sorted(tokens, key=lambda t: not t.special)
         self.tokens: dict[str, AddedToken] = {}
-        for token in special_first:
+        for token in tokens:
             written = normalize(token.content)
             if not written:
                 raise ValueError(
                     f"added_tokens: got {token.content!r}, want a token of "
                     "which normalization leaves something"
                 )
-            self.tokens.setdefault(written, token)
+            # which of two would be found changes from run to run in the
+            # library: nobody can have meant it
+            if written in self.tokens:
+                raise ValueError(
+                    f"added_tokens: got {token.content!r} and "
+                    f"{self.tokens[written].content!r}, want tokens that "
+                    "differ when normalized"
+                )
+            self.tokens[written] = token
         self.longest = max(map(len, self.tokens), default=0)
         ordered = sorted(self.tokens, key=len, reverse=True)
         self.pattern = re.compile("|".join(map(re.escape, ordered)))
