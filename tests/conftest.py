@@ -23,21 +23,55 @@ ARGUMENTS = (
 )
 
 
-# run on another device under `--device`; the others compute nothing there
+# test files that run on another device as they are, under `--device`
 PLACED = {
-    f"test_{name}"
-    for name in (
-        "alibi", "attention", "block", "feedforward", "masks",
-        "mixture_of_experts", "multi_head", "norms", "positions", "rope",
-    )
-}  # fmt: skip
+    "test_alibi",
+    "test_attention",
+    "test_block",
+    "test_feedforward",
+    "test_masks",
+    "test_mixture_of_experts",
+    "test_multi_head",
+    "test_norms",
+    "test_positions",
+    "test_rope",
+}
+# tests in them that stay on the CPU, and why
+EARLY = "masks made before the test"
+AUTOCAST = "the fake device has no autocast"
+AT_HOME = {
+    "test_a_float32_bias_under_autocast": AUTOCAST,
+    "test_balancing_loss_equals_transformers": "theirs knows CPU and CUDA",
+    "test_causal_equals_pytorchs_lower_right_bias": "torch's own mask class",
+    "test_equals_pytorch_forward_and_backward": EARLY,
+    "test_float_masks_are_cast_to_the_scores": EARLY,
+    "test_perturbation_finds_the_mask_and_nothing_else": EARLY,
+    "test_scaled_angles_equal_transformers": "a table that is made on the CPU",
+    "test_the_least_float32_hides_whole_rows_when_cast": EARLY,
+    "test_under_autocast_with_norms_and_a_float_mask": AUTOCAST,
+    "test_weights_sum_to_one_or_to_nothing": EARLY,
+}
+# those that go to a device by themselves
+ON_DEVICE = {"test_devices", "test_on_device", "test_second_device"}
+
+
+def pytest_collection_modifyitems(config, items):
+    """With the fake device, run what computes there, and nothing else."""
+    if config.getoption("--device") == "second":
+        there = PLACED | ON_DEVICE
+        stay = [i for i in items if getattr(i, "module", i).__name__ in there]
+        config.hook.pytest_deselected(
+            items=[i for i in items if i not in stay]
+        )
+        items[:] = stay
 
 
 @pytest.fixture(autouse=True)
 def placed(request):
     """Under `--device second` or cuda, let tests make their tensors there."""
     name = request.config.getoption("--device")
-    if name in (None, "cpu") or request.module.__name__ not in PLACED:
+    stays = getattr(request.node, "originalname", "") in AT_HOME
+    if request.module.__name__ not in PLACED or stays or name in (None, "cpu"):
         yield
         return
     from placement import Placed

@@ -27,8 +27,8 @@ PASSED = (
 MAKERS = {
     torch.arange, torch.as_tensor, torch.empty, torch.eye, torch.from_numpy,
     torch.full, torch.linspace, torch.logspace, torch.ones, torch.rand,
-    torch.randint, torch.randn, torch.randperm, torch.tensor, torch.tril_indices,
-    torch.triu_indices, torch.zeros, torch.normal,
+    torch.randint, torch.randn, torch.randperm, torch.tensor, torch.zeros,
+    torch.tril_indices, torch.triu_indices, torch.normal,
 }  # fmt: skip
 BUILDERS = ("__init__", "from_hf", "from_weights", "from_name")
 

@@ -33,6 +33,7 @@ CPU = torch.device("cpu")
 
 # what may see two devices at once: it carries numbers from one to the other
 MOVES = {"_to_copy", "copy_", "_local_scalar_dense", "_copy_from"}
+PRODUCTS = (torch.matmul, Tensor.matmul, Tensor.__matmul__)
 
 
 class DeviceMixupError(RuntimeError):
@@ -110,6 +111,9 @@ class _Lists(TorchFunctionMode):
             asked = options.pop("device", None) or args[0].device
             options.setdefault("dtype", args[0].dtype)
             return torch.tensor(*args[1:], **options).to(asked)
+        if func in PRODUCTS and (args[0].ndim, args[1].ndim) == (1, 2):
+            # C++ squeezes the result in place, and a wrapper keeps its shape
+            return torch.mv(args[1].mT, args[0])
         if func in (Tensor.__getitem__, Tensor.__setitem__):
             args = (args[0], _index(args[1], args[0].device), *args[2:])
         return func(*args, **options)
@@ -136,10 +140,10 @@ def run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             f"{DEVICE} and cpu (shape {tuple(strangers[0].shape)})"
         )
     asked = kwargs.get("device")
-    if asked is not None:
-        kwargs["device"] = CPU
     stays = bool(here) and asked is None
     goes = stays or (asked is not None and torch.device(asked).type == NAME)
+    if goes and asked is not None:
+        kwargs["device"] = CPU
     if goes and kwargs.get("generator") is not None:
         raise DeviceMixupError(f"{name}: generator on cpu, tensor on {DEVICE}")
     out = func(*_map(unwrapped, args), **_map(unwrapped, kwargs))

@@ -255,6 +255,9 @@ def test_any_mask_equals_pytorch(shape, kind, hidden, seed, flat):
         (1, 1, 1, T, S),
         (B, H, T, S + 1),
         (B, G, T, S),
+        (B, 2, T, S),
+        (3, H, T, S),
+        (2, S),
     ],
 )
 def test_masks_are_read_by_rank(shape):

@@ -265,7 +265,7 @@ def test_a_wrong_argument_is_named(fn, good, argument, wrong):
 
 
 # helpers of the other modules, and what has tests of its own
-ELSEWHERE = {"RopeScaling", "KeyValueCache", "ScoreOptions"}
+ELSEWHERE = {"RopeScaling", "ScoreOptions"}
 MODULES = (
     alibi,
     attention,

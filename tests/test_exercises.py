@@ -66,11 +66,12 @@ def test_a_known_mistake_is_caught_and_named(exercise, mistake):
     assert max(map(len, str(caught.value).splitlines())) < 80
 
 
-@each_mistake
-def test_a_diagnosis_completes_its_sentence(exercise, mistake):
+@each_exercise
+def test_a_diagnosis_completes_its_sentence(exercise):
     # "your output is what you get when …."
-    assert mistake.says[0].islower() or mistake.says.startswith(("True", "`"))
-    assert not mistake.says.endswith(".")
+    for said in (mistake.says for mistake in exercise.mistakes):
+        assert said[0].islower() or said.startswith(("True", "`")), said
+        assert not said.endswith("."), said
 
 
 # -- what is said where no known mistake fits

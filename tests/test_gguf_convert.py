@@ -300,14 +300,10 @@ def test_linear_scaling_of_positions_is_kept(tmp_path, more):
     rotary = model.config.rope_parameters
     assert (rotary["rope_type"], rotary["factor"]) == ("linear", 4.0)
     assert rotary["rope_theta"] == 123.0
+    (tmp_path / "plain").mkdir()
     plain = convert(tmp_path / "plain", more={}).hf_model()
     four = plain.model.rotary_emb.inv_freq / 4
     assert torch.equal(model.model.rotary_emb.inv_freq, four)
-
-
-@pytest.fixture(autouse=True)
-def plain_folder(tmp_path):
-    (tmp_path / "plain").mkdir()
 
 
 def test_no_scaling_spelled_out_is_no_scaling(tmp_path):

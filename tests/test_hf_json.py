@@ -10,7 +10,13 @@ import json
 import random
 
 import pytest
-from handmade.text import added_tokens, bpe, hf_json, template, unigram
+from handmade.text import (
+    added_tokens,
+    bpe_json,
+    hf_json,
+    template,
+    unigram_json,
+)
 from handmade.text import wordpiece as wp
 from handmade.text.bpe import BPETokenizer
 from handmade.text.keys import Keys
@@ -459,19 +465,19 @@ OBJECTS = {  # where an object stands in a file -> our lists of it
     "post_processor RobertaProcessing": template.ROBERTA,
     "post_processor TemplateProcessing": template.TEMPLATE,
     "post_processor Sequence": template.SEQUENCE,
-    "BPE model BPE": bpe.MODEL,
-    "BPE pre_tokenizer ByteLevel": bpe.LEVEL,
-    "BPE pre_tokenizer Digits": bpe.DIGITS,
-    "BPE pre_tokenizer Sequence": bpe.STEPS,
-    "BPE decoder ByteLevel": bpe.DECODER,
+    "BPE model BPE": bpe_json.MODEL,
+    "BPE pre_tokenizer ByteLevel": bpe_json.LEVEL,
+    "BPE pre_tokenizer Digits": bpe_json.DIGITS,
+    "BPE pre_tokenizer Sequence": bpe_json.STEPS,
+    "BPE decoder ByteLevel": bpe_json.DECODER,
     "WordPiece model WordPiece": wp.MODEL,
     "WordPiece normalizer BertNormalizer": wp.NORMALIZER,
     "WordPiece pre_tokenizer BertPreTokenizer": wp.PRETOKENIZER,
-    "Unigram model Unigram": unigram.MODEL,
-    "Unigram pre_tokenizer Metaspace": unigram.CUT,
-    "Unigram decoder Metaspace": unigram.JOIN,
-    "Unigram decoder Sequence": unigram.STEPS,
-    "Unigram decoder ByteFallback": unigram.BYTES,
+    "Unigram model Unigram": unigram_json.MODEL,
+    "Unigram pre_tokenizer Metaspace": unigram_json.CUT,
+    "Unigram decoder Metaspace": unigram_json.JOIN,
+    "Unigram decoder Sequence": unigram_json.STEPS,
+    "Unigram decoder ByteFallback": unigram_json.BYTES,
 }
 OLDER = {"add_prefix_space"}  # of Metaspace, no longer written
 

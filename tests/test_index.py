@@ -9,6 +9,7 @@ from bookbinder import excerpts, index, myst
 from bookbinder.book import Book
 from bookbinder.index import all_labels, citations, links_for
 from bookbinder.plain import plain
+from nbformat import NotebookNode, v4
 from test_sync import cell, make_book
 
 SECOND = "(second)=\n# Second\n"
@@ -127,6 +128,44 @@ def test_a_broken_bibliography_is_named(tmp_path):
     path.unlink()
     with pytest.raises(ValueError, match=r"references\.bib: "):
         citations(path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ("author={Lovelace, Ada}", "Lovelace, 2001"),
+        ("author={Ada Lovelace and von Neumann, John}", None),
+        ("author={A B and C D and E F}", "B et al., 2001"),
+        ('author={G{\\"o}del, Kurt}', "Gödel, 2001"),
+        ("editor={Knuth, Don}", "Knuth, 2001"),
+        ("author={Knuth, Don}, editor={Eve, A}", "Knuth, 2001"),
+        ("note={no people}", "The Title, 2001"),
+    ],
+)
+def test_references_are_cited_by_people_and_year(fields, wanted, tmp_path):
+    path = tmp_path / "references.bib"
+    entry = f"@book{{a, title={{The {{T}}itle}}, year=2001, {fields}}}"
+    path.write_text(entry, encoding="utf-8")
+    assert citations(path) == {"a": wanted or "Lovelace and von Neumann, 2001"}
+
+
+def test_glued_values_are_the_outputs_that_say_so():
+    def output(name: str | None, text: str) -> NotebookNode:
+        mime = "application/papermill.record/"
+        scrap = {"name": name, "mime_prefix": mime}
+        return v4.new_output(
+            "display_data",
+            {f"{mime if name else ''}text/plain": text},
+            metadata={"scrapbook": scrap} if name else {},
+        )
+
+    said = v4.new_output("stream", name="stdout", text="1\n")
+    cells = [
+        v4.new_code_cell(outputs=[said, output("a", "'0.5'")]),
+        v4.new_markdown_cell("b"),
+        v4.new_code_cell(outputs=[output(None, "2"), output("c", "'x|y'")]),
+    ]
+    assert index.glued(cells) == {"a": "0.5", "c": "x|y"}
 
 
 def page_text(i: int, n: int) -> str:

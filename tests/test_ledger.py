@@ -71,15 +71,17 @@ def test_every_comparison_adds_a_row(book):
         rows, ("float32", "float64"), ("1.0e-04", "1.0e-10"), strict=True
     ):
         cells = [part.strip() for part in row.strip("|").split("|")]
-        assert cells[:6] == [
+        assert cells[:8] == [
             "[first](/book/first.md)",
             "tiny",
+            "torch.Sequential",
             dtype,
             "4",
             "0.0e+00",
             allowed,
+            "cpu",
         ]
-        assert cells[7] == torch.__version__
+        assert cells[8] == torch.__version__.split("+")[0]
     assert "| `{}` | 3 | 0.0e+00 |" in text
     assert text.startswith(LEDGER_PAGE)
     assert ledger.write(book) is False
@@ -94,6 +96,12 @@ def test_the_largest_difference_is_the_largest_number(book):
     ]
     bind(book, [made])
     assert "| 4 | 1.0e-06 |" in ledger.render(book)
+
+
+def test_a_checkpoint_stands_with_the_model(book):
+    made = report(torch.float32, "a|b") | {"checkpoint": "hub@abc"}
+    bind(book, [made])
+    assert "| a&#124;b, hub@abc | torch.Sequential |" in ledger.render(book)
 
 
 def test_a_page_edited_by_hand_below_the_mark_is_stale(book):

@@ -28,11 +28,13 @@ EXTRA_OF = {
     "handmade/weights/": "weights",
     "handmade/widgets/": "book",
     "handmade/plots.py": "book",
+    "handmade/plot_checks.py": "book",
     "handmade/notebook.py": "book",
     "handmade/strip.py": "book",
     "handmade/parity.py": "book",
     "handmade/record.py": "book",
     "handmade/experiments/": "book",
+    "handmade/exercises/": "book",
     "bookbinder/": "bind",
 }
 # asked for where a caller uses it, and named in the docstring of who asks

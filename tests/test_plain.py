@@ -296,6 +296,17 @@ def test_what_cannot_be_shown_stops_the_binder(source, says, links):
             "[a](#there 'a \"b\"')",
             '[a](https://site/book/other.html#there "a \\"b\\"")',
         ),
+        (
+            "see `b` [a](next.md), *[](next.md)* and <https://x.org>",
+            "see `b` [a](https://site/book/part/next.html), "
+            "*[The next page](https://site/book/part/next.html)* "
+            "and <https://x.org>",
+        ),
+        (
+            "- one [a\n  b](next.md) two\n- c [d](#there)",
+            "- one [a\n  b](https://site/book/part/next.html) two\n"
+            "- c [d](https://site/book/other.html#there)",
+        ),
         ("[a](#there)", "[a](https://site/book/other.html#there)"),
         ("[a](there)", "[a](https://site/book/other.html#there)"),
         (

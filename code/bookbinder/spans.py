@@ -131,14 +131,9 @@ class Places:
             if self._escaped(pieces[0].strip()) in lines[i]
         )
         for i, piece in enumerate(pieces, first):
-            text, line = piece.strip(), lines[i].rstrip()
-            if after is not None:
-                column = line.find(self._escaped(text), after)
-                if column < 0:  # `> ` was the cell's own text
-                    column = line.index(self._escaped(text))
-            elif line.endswith(text):
-                column = len(line) - len(text)
-            else:  # a heading that ends with its mark
+            text, line = self._escaped(piece.strip()), lines[i]
+            column = line.find(text, after or 0)
+            if column < 0:  # `> ` was the table's own text
                 column = line.index(text)
             indent = len(piece) - len(piece.lstrip())
             self.starts.append((offset + indent, i, column))

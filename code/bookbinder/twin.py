@@ -21,8 +21,8 @@ SETUP = """\
 import importlib.util
 
 if importlib.util.find_spec("handmade") is None:
-    %pip install -q "handmade[book] @ git+{repository}@{branch}#subdirectory=code"
-    %pip install -q --no-deps {packages}"""  # noqa: E501
+    %pip install -q "handmade[book] @ git+{repo}@{branch}#subdirectory=code"
+    %pip install -q --no-deps {packages}"""
 
 
 def setup_cell(book: Book) -> str:
@@ -31,7 +31,7 @@ def setup_cell(book: Book) -> str:
     Colab's own torch satisfies the package's loose ranges and stays.
     """
     return SETUP.format(
-        repository=book.repository,
+        repo=book.repository,
         branch=book.branch,
         packages=SETUP_PACKAGES,
     )

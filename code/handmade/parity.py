@@ -22,6 +22,7 @@ from handmade.devices import device
 from handmade.gaps import largest_gap
 from handmade.parity_places import paired
 from handmade.parity_report import (
+    MIME,
     ParityError,
     ParityReport,
     ParityRow,
@@ -34,6 +35,7 @@ from handmade.record import Name, Recording, arguments, eval_mode, recording
 from handmade.tolerances import TOLERANCES
 
 __all__ = [
+    "MIME",
     "ParityError",
     "ParityReport",
     "ParityRow",

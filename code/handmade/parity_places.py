@@ -25,15 +25,19 @@ def paired(
         if pattern.count("{}") != their_pattern.count("{}"):
             both = f"{pattern!r} and {their_pattern!r}"
             raise ValueError(f"layers: got {both}, want as many {{}} in both")
-        sides = ((pattern, ours), (their_pattern, theirs))
-        numbers = [_numbers(each, model) for each, model in sides]
-        known = numbers[0] | numbers[1]
-        for each in sorted(known) or [None]:
-            for (text, model), have in zip(sides, numbers, strict=True):
-                if each not in have:
-                    path = Name.parse(_filled(text, each)).path
+        ours_has = _numbers(pattern, ours)
+        theirs_has = _numbers(their_pattern, theirs)
+        # where neither has any, the pattern itself is named as missing
+        for each in sorted(ours_has | theirs_has) or [()]:
+            our, their = _filled(pattern, each), _filled(their_pattern, each)
+            for name, model, has in (
+                (our, ours, ours_has),
+                (their, theirs, theirs_has),
+            ):
+                if each not in has:
+                    path = Name.parse(name).path
                     raise ValueError(f"layers: {unknown(path, model)}")
-            yield *(_all_runs(_filled(t, each)) for t, _ in sides), pattern
+            yield _all_runs(our), _all_runs(their), pattern
 
 
 def _numbers(pattern: str, model: nn.Module) -> set[tuple[int, ...]]:
@@ -45,8 +49,8 @@ def _numbers(pattern: str, model: nn.Module) -> set[tuple[int, ...]]:
     return {tuple(map(int, match.groups())) for match in found if match}
 
 
-def _filled(pattern: str, numbers: tuple[int, ...] | None) -> str:
-    for number in numbers or ():
+def _filled(pattern: str, numbers: tuple[int, ...]) -> str:
+    for number in numbers:
         pattern = pattern.replace("{}", str(number), 1)
     return pattern
 

@@ -143,8 +143,8 @@ def class_of(model: nn.Module) -> str:
 
 def escaped(name: str) -> str:
     """Write a name so that it is one, in a markdown table and in HTML."""
-    marks = {mark: f"&#{ord(mark)};" for mark in "&<>|`\\"}
-    return " ".join(name.translate(str.maketrans(marks)).split())
+    marks = {ord(mark): f"&#{ord(mark)};" for mark in "&<>|`\\"}
+    return " ".join(name.translate(marks).split())
 
 
 def publish(report: ParityReport) -> None:

@@ -8,7 +8,7 @@ Left out: everything a page would have to fiddle with.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -16,6 +16,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
+
+from handmade.plot_checks import (
+    as_numbers,
+    as_texts,
+    check_bars,
+    check_figure,
+    check_heatmap,
+    check_lines,
+    check_shape,
+)
 
 GREY = "#7a7a7a"  # 4.3 : 1 against white, 4.4 : 1 against #121212
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#b8629a", GREY)
@@ -81,22 +91,13 @@ def lines(
     adds a thin horizontal line to compare with. A few whole numbers on a
     logarithmic x, such as 1, 2, 4, 8, are written as they are.
     """
-    at = _numbers("x", x)
-    if at.ndim != 1 or not len(at):
-        raise ValueError(f"x: got shape {at.shape}, want (points,)")
-    if not isinstance(series, Mapping) or not series:
-        raise ValueError(f"series: got {series!r:.60}, want a dict of some")
-    if log not in ("", "x", "y", "xy"):
-        raise ValueError(f'log: got {log!r}, want "", "x", "y" or "xy"')
+    at = as_numbers("x", x)
+    check_lines(at, series, log)
     with _figure(xlabel, ylabel, title, height) as ax:
         ends = []
         for i, (label, values) in enumerate(series.items()):
-            y = np.atleast_2d(_numbers("series", values))
-            if y.ndim != 2 or y.shape[-1] != len(at):
-                raise ValueError(
-                    f"series: got shape {y.shape} for {label!r}, want "
-                    f"({len(at)},) or (runs, {len(at)}), one for each x"
-                )
+            y = np.atleast_2d(as_numbers("series", values))
+            check_shape("series", label, y, len(at))
             colour = PALETTE[i % len(PALETTE)]
             middle = np.median(y, axis=0)
             style = STYLES[i % len(STYLES)]
@@ -143,27 +144,14 @@ def bars(
     ``numbers`` is a format such as ".2f" for the values above the bars.
     """
     series = values if isinstance(values, Mapping) else {"": values}
-    labels = _texts("labels", labels)
-    if not labels or not series:
-        raise ValueError(
-            f"labels, values: got {len(labels)} and {len(series)}, want some"
-        )
+    labels = as_texts("labels", labels)
     at = np.arange(len(labels))
-    known = isinstance(highlight, Iterable) and {*at.tolist()}
-    if not known or not known.issuperset(highlight):
-        raise ValueError(
-            f"highlight: got {highlight!r}, want numbers below {len(at)}"
-        )
-    _format("numbers", numbers)
+    check_bars(labels, series, highlight, numbers)
     width = 0.8 / len(series)
     with _figure(xlabel, ylabel, title, height) as ax:
         for i, (name, heights) in enumerate(series.items()):
-            heights = _numbers("values", heights)
-            if heights.shape != at.shape:
-                raise ValueError(
-                    f"values: got shape {heights.shape}, want {at.shape}, "
-                    "one for each label"
-                )
+            heights = as_numbers("values", heights)
+            check_shape("values", name, heights, len(at), runs=False)
             offset = (i - (len(series) - 1) / 2) * width
             colours = [
                 PALETTE[1 if j in highlight else i % len(PALETTE)] for j in at
@@ -200,21 +188,8 @@ def heatmap(
     ``limit`` is the value drawn in full colour, ``numbers`` a format such as
     ".2f" to write in the cells, ``label`` the name of the colour scale.
     """
-    values = np.atleast_2d(_numbers("values", values))
-    if values.ndim != 2 or not values.size or np.isinf(values).any():
-        raise ValueError(
-            f"values: got shape {values.shape}, {np.isinf(values).sum()} "
-            "infinite, want finite (rows, columns)"
-        )
-    for name, ticks, n in (
-        ("xticks", _texts("xticks", xticks), values.shape[1]),
-        ("yticks", _texts("yticks", yticks), values.shape[0]),
-    ):
-        if len(ticks) not in (0, n):
-            raise ValueError(f"{name}: got {len(ticks)}, want {n} or none")
-    if limit is not None and not 0 < limit < np.inf:
-        raise ValueError(f"limit: got {limit!r}, want a number > 0")
-    _format("numbers", numbers)
+    values = np.atleast_2d(as_numbers("values", values))
+    check_heatmap(values, xticks, yticks, limit, numbers)
     limit = limit or float(np.nanmax(np.abs(values), initial=1e-12))
     signed = bool((values < 0).any())
     rows, columns = values.shape
@@ -253,12 +228,7 @@ def heatmap(
 def _figure(
     xlabel: str, ylabel: str, title: str, height: float
 ) -> Iterator[Axes]:
-    if not (xlabel and ylabel):
-        raise ValueError(
-            f"xlabel, ylabel: got {xlabel!r} and {ylabel!r}, want both"
-        )
-    if not isinstance(height, float | int) or not 0 < height < 100:
-        raise ValueError(f"height: got {height!r}, want inches > 0")
+    check_figure(xlabel, ylabel, height)
     with mpl.rc_context(STYLE):
         figure, ax = plt.subplots(figsize=(5.6, height), layout="tight")
         try:
@@ -298,33 +268,3 @@ def _label_ends(ax: Axes, ends: list[tuple]) -> None:
             transform=ax.transAxes,
             va="center",
         )
-
-
-def _numbers(name: str, values: Any) -> np.ndarray:
-    """Tensors, lists and arrays alike, as float64."""
-    if hasattr(values, "detach"):
-        values = values.detach().cpu().double().numpy()
-    try:
-        if values is None:  # numpy would make it nan
-            raise TypeError("it is nothing")
-        return np.asarray(values, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{name}: got {values!r:.60}, want numbers ({error})"
-        ) from error
-
-
-def _texts(name: str, labels: Any) -> list[str]:
-    """What can be written beside a tick; of a str, its letters."""
-    if not isinstance(labels, Iterable):
-        raise ValueError(f"{name}: got {labels!r:.60}, want several labels")
-    return [str(label) for label in labels]
-
-
-def _format(name: str, code: str) -> None:
-    try:
-        format(1.5, code)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f'{name}: got {code!r}, want a format such as ".2f"'
-        ) from error

@@ -7,7 +7,7 @@ Left out: dropout on the attention weights, and one fused projection for
 queries, keys and values, which saves launches and hides the shapes.
 """
 
-from typing import Protocol, TypedDict
+from typing import TypedDict
 
 import torch
 from torch import nn
@@ -15,15 +15,7 @@ from torch import nn
 from handmade import checks
 from handmade.blocks.attention import attention
 from handmade.blocks.rope import Rope, apply_rope
-
-
-class KeyValueCache(Protocol):
-    """What this layer asks of a cache."""
-
-    def update(
-        self, layer: int, k: torch.Tensor, v: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Add a layer's new keys and values, return all it has."""
+from handmade.contracts import Cache
 
 
 class ScoreOptions(TypedDict, total=False):
@@ -84,7 +76,7 @@ class MultiHeadAttention(nn.Module):
         *,
         mask: torch.Tensor | None = None,
         rope: Rope | None = None,
-        cache: KeyValueCache | None = None,
+        cache: Cache | None = None,
     ) -> torch.Tensor:
         """Mix the tokens of x, or for each token of x those of context.
 
@@ -178,7 +170,7 @@ def _check_call(
     x: torch.Tensor,
     context: torch.Tensor | None,
     rope: Rope | None,
-    cache: KeyValueCache | None,
+    cache: Cache | None,
 ) -> None:
     checks.width("x", x, attn.d_model, axes=2)
     if context is not None:

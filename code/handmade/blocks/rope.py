@@ -168,7 +168,8 @@ def _check_pairs(x: torch.Tensor) -> None:
 def _check_rope(x: torch.Tensor, rope: Rope) -> None:
     checks.floats("x", x, axes=3)
     if not isinstance(rope, tuple | list) or len(rope) != 2:
-        raise ValueError("rope: got something else, want the pair (cos, sin)")
+        kind = type(rope).__name__
+        raise ValueError(f"rope: got a {kind}, want the pair (cos, sin)")
     for angle in rope:
         checks.floats("rope", angle, axes=2)
     cos, sin = rope

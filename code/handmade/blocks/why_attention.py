@@ -12,7 +12,8 @@ training, which is in `handmade.training.recall`.
 from collections import Counter
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.autograd.graph import Node
 
 from handmade.blocks.attention import attention
 
@@ -21,7 +22,7 @@ KEYS, VALUES = 64, 16
 
 def recall_batch(
     T: int, size: int, generator: torch.Generator
-) -> tuple[torch.Tensor, ...]:
+) -> tuple[Tensor, ...]:
     """Draw pairs with different keys, and ask for all of them, shuffled.
 
     -> keys, values, asked, answers: each int64 (size, T)
@@ -35,7 +36,17 @@ def recall_batch(
     return keys, values, keys.gather(1, order), values.gather(1, order)
 
 
-class RecurrentRecall(nn.Module):
+class Recall(nn.Module):
+    """What both models share: vectors for keys, values and questions."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.key_emb = nn.Embedding(KEYS, d_model)
+        self.value_emb = nn.Embedding(VALUES, d_model)
+        self.asked_emb = nn.Embedding(KEYS, d_model)
+
+
+class RecurrentRecall(Recall):
     """Read the pairs one after another into a single state, then answer.
 
     h_t = GRU(h_{t-1}, x_t);  logits_n = head(h_T * asked_emb_n)
@@ -43,18 +54,18 @@ class RecurrentRecall(nn.Module):
     """
 
     def __init__(self, d_model: int) -> None:
-        super().__init__()
-        _embeddings(self, d_model)
+        super().__init__(d_model)
         self.rnn = nn.GRU(d_model, d_model, batch_first=True)
         self.head = _head(d_model)
 
-    def forward(self, keys, values, asked):
+    def forward(self, keys: Tensor, values: Tensor, asked: Tensor) -> Tensor:
         x = self.key_emb(keys) + self.value_emb(values)
         states, _ = self.rnn(x)
-        return self.head(states[:, -1:] * self.asked_emb(asked))
+        logits: Tensor = self.head(states[:, -1:] * self.asked_emb(asked))
+        return logits
 
 
-class AttentionRecall(nn.Module):
+class AttentionRecall(Recall):
     """Keep every pair as it is, and look up the one that was asked for.
 
     logits_n = head(attention(asked_emb_n, W_k x, W_v x))
@@ -62,22 +73,17 @@ class AttentionRecall(nn.Module):
     """
 
     def __init__(self, d_model: int) -> None:
-        super().__init__()
-        _embeddings(self, d_model)
+        super().__init__(d_model)
         self.k_proj = nn.Linear(d_model, d_model)
         self.v_proj = nn.Linear(d_model, d_model)
         self.head = _head(d_model)
 
-    def forward(self, keys, values, asked):
+    def forward(self, keys: Tensor, values: Tensor, asked: Tensor) -> Tensor:
         x = self.key_emb(keys) + self.value_emb(values)
         q = self.asked_emb(asked)
-        return self.head(attention(q, self.k_proj(x), self.v_proj(x)))
-
-
-def _embeddings(model: nn.Module, d_model: int) -> None:
-    model.key_emb = nn.Embedding(KEYS, d_model)
-    model.value_emb = nn.Embedding(VALUES, d_model)
-    model.asked_emb = nn.Embedding(KEYS, d_model)
+        found = attention(q, self.k_proj(x), self.v_proj(x))
+        logits: Tensor = self.head(found)
+        return logits
 
 
 def _head(d_model: int) -> nn.Module:
@@ -86,7 +92,7 @@ def _head(d_model: int) -> nn.Module:
     )
 
 
-def matrix_products(y: torch.Tensor) -> tuple[int, int]:
+def matrix_products(y: Tensor) -> tuple[int, int]:
     """Count the matrix products behind y: (all, the longest chain).
 
     Walks autograd's graph from y to its inputs. A product in a chain has to
@@ -95,7 +101,7 @@ def matrix_products(y: torch.Tensor) -> tuple[int, int]:
     """
     if y.grad_fn is None:
         raise ValueError("y: got a tensor without a graph, want a result")
-    users = Counter()
+    users: Counter[Node] = Counter()
     stack, seen = [y.grad_fn], {y.grad_fn}
     while stack:
         for parent in _parents(stack.pop()):
@@ -104,7 +110,7 @@ def matrix_products(y: torch.Tensor) -> tuple[int, int]:
                 seen.add(parent)
                 stack.append(parent)
     # in topological order, each node after all that use it
-    chain = Counter()
+    chain: Counter[Node] = Counter()
     ready = [y.grad_fn]
     while ready:
         node = ready.pop()
@@ -117,9 +123,9 @@ def matrix_products(y: torch.Tensor) -> tuple[int, int]:
     return sum(map(_is_product, seen)), max(chain.values())
 
 
-def _parents(node) -> list:
+def _parents(node: Node) -> list[Node]:
     return [parent for parent, _ in node.next_functions if parent is not None]
 
 
-def _is_product(node) -> bool:
+def _is_product(node: Node) -> bool:
     return node.name().removesuffix("Backward0") in {"Mm", "Bmm", "Addmm"}

@@ -7,14 +7,13 @@ leave anything changed.
 """
 
 import textwrap
-from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from handmade.exercises.find import module_of
 
 if TYPE_CHECKING:
-    from handmade.exercises.core import Exercise
+    from handmade.exercises.core import Exercise, Function
 
 __all__ = ["ExerciseError", "check", "lookup"]
 
@@ -23,7 +22,7 @@ class ExerciseError(AssertionError):
     """The answer is wrong; the message is the diagnosis."""
 
 
-def check(name: str, fn: Callable) -> None:
+def check(name: str, fn: "Function") -> None:
     """Run your function on hidden cases; say what was checked, or what's off.
 
     What your function prints is shown. It has ten seconds for all cases

@@ -1,10 +1,11 @@
 """What the cases of many exercises are made of: fixed random numbers."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
-from handmade.exercises.core import Case
+from handmade.exercises.core import Case, Function
 
 
 def randoms(
@@ -31,9 +32,9 @@ def randoms(
 def random_case(
     label: str,
     *shapes: tuple[int, ...],
-    then: tuple = (),
+    then: tuple[Any, ...] = (),
     seed: int | None = None,
-    through: Callable[[Callable], Callable] | None = None,
+    through: Callable[[Function], Function] | None = None,
 ) -> Case:
     """Make a case of random float64 tensors and the arguments ``then``."""
     return Case(

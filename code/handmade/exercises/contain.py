@@ -33,7 +33,9 @@ def within(seconds: float, call: Callable[[], Result]) -> Result:
 
     A second thread raises it, between two steps of the interpreter, on every
     platform. A step that is one call into C (``time.sleep``, a product of
-    huge matrices) is not stopped before it comes back.
+    huge matrices) is not stopped before it comes back. Nor, on Python 3.12,
+    is a loop that is nothing but a ``try`` whose bare ``except:`` goes on:
+    there every step counts as inside the ``try``.
     """
     rung: list[bool] = []
     try:
@@ -62,7 +64,7 @@ def _with_a_bell(
 
     def ring() -> None:
         wait = seconds
-        while not done.wait(wait):
+        while not done.wait(wait) and not over:
             wait = 0.01
             if not begun:
                 continue
@@ -111,14 +113,18 @@ def _set_torch_state(state: bytes) -> None:
     torch.set_rng_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
 
 
-def _numpy_state() -> tuple:
-    kind, keys, *rest = np.random.get_state()
-    return kind, keys.tobytes(), *rest
+def _numpy_state() -> tuple[Any, ...]:
+    kind, keys, *rest = np.random.get_state(legacy=True)
+    return kind, np.asarray(keys).tobytes(), *rest
 
 
-def _set_numpy_state(state: tuple) -> None:
+def _set_numpy_state(state: tuple[Any, ...]) -> None:
     kind, keys, *rest = state
     np.random.set_state((kind, np.frombuffer(keys, np.uint32), *rest))
+
+
+def _set_grad_enabled(enabled: bool) -> None:
+    torch.set_grad_enabled(enabled)
 
 
 def _set_device(device: torch.device) -> None:
@@ -139,7 +145,7 @@ SETTINGS = (
     Setting(
         "whether gradients are recorded (torch.set_grad_enabled)",
         torch.is_grad_enabled,
-        torch.set_grad_enabled,
+        _set_grad_enabled,
         plain=True,
     ),
     Setting(

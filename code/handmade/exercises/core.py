@@ -22,6 +22,7 @@ from handmade.exercises.contain import (
     within,
 )
 
+Function = Callable[..., Any]
 SECONDS = 10.0  # for all cases of an answer together
 
 
@@ -35,9 +36,9 @@ class Case:
     """
 
     label: str  # completes "in the case …", such as "a causal mask"
-    make: Callable[[], tuple]
+    make: Callable[[], tuple[Any, ...]]
     kwargs: Mapping[str, Any] = field(default_factory=dict)
-    through: Callable[[Callable], Callable] | None = None
+    through: Callable[[Function], Function] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Mistake:
     """A wrong implementation that people write, and what it does wrong."""
 
     says: str  # completes "your output is what you get when …"
-    fn: Callable
+    fn: Function
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class Exercise:
     """
 
     name: str
-    reference: Callable
+    reference: Function
     cases: tuple[Case, ...]
     mistakes: tuple[Mistake, ...] = ()
 
@@ -74,7 +75,7 @@ class Finding:
     right: bool = False  # nothing is wrong: this is worth knowing
 
 
-def examine(exercise: Exercise, fn: Callable) -> Finding | None:
+def examine(exercise: Exercise, fn: Function) -> Finding | None:
     """Judge an answer; None if it is right and there is nothing to say."""
     wants = [_call(exercise.reference, case) for case in exercise.cases]
     runs: list[_Run] = []
@@ -125,7 +126,7 @@ def examine(exercise: Exercise, fn: Callable) -> Finding | None:
 
 
 def _diagnose(
-    exercise: Exercise, gots: list, wants: list, wrong: list[int]
+    exercise: Exercise, gots: list[Any], wants: list[Any], wrong: list[int]
 ) -> Finding:
     """Say what is wrong with an answer that is wrong in some cases."""
     raised = [i for i in wrong if isinstance(gots[i], Raised)]
@@ -164,7 +165,7 @@ def _diagnose(
 
 
 def _name_mistake(
-    exercise: Exercise, gots: list, wants: list, wrong: list[int]
+    exercise: Exercise, gots: list[Any], wants: list[Any], wrong: list[int]
 ) -> tuple[Mistake | None, set[int]]:
     """The known mistake that explains most of the wrong cases, and which."""
     best: Mistake | None = None
@@ -194,7 +195,9 @@ def _name_mistake(
     return best, best_hits
 
 
-def _call(fn: Callable, case: Case, args: tuple | None = None) -> Any:
+def _call(
+    fn: Function, case: Case, args: tuple[Any, ...] | None = None
+) -> Any:
     """The output of one case, or Raised."""
     args = case.make() if args is None else args
     try:
@@ -213,7 +216,7 @@ class _Run:
     drawn: tuple[str, ...] = ()  # the random numbers it used
 
 
-def _watch(fn: Callable, case: Case) -> _Run:
+def _watch(fn: Function, case: Case) -> _Run:
     """Run one case of a reader's function, which may do anything."""
     args = case.make()
     before = read_settings()
@@ -252,9 +255,12 @@ def _requires_grad(value: Any) -> list[bool]:
 def _raised(error: BaseException) -> Raised:
     text = "".join(traceback.format_exception_only(error)).strip()
     # the first frame that is not ours is the reader's function
-    frames = traceback.extract_tb(error.__traceback__)
     ours = __file__.removesuffix("core.py")
-    frames = [f for f in frames if not f.filename.startswith(ours)]
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(ours)
+    ]
     line = f", at its line “{frames[0].line}”" if frames else ""
     return Raised(type(error), text.splitlines()[0], line)
 
@@ -279,6 +285,6 @@ def describe(case: Case) -> str:
     return ", ".join(words)
 
 
-def _function_name(value: Callable) -> str:
+def _function_name(value: Function) -> str:
     name = getattr(value, "__name__", type(value).__name__)
     return "a function" if name == "<lambda>" else name

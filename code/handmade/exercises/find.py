@@ -19,7 +19,8 @@ def modules(folder: Path = FOLDER) -> dict[str, tuple[str, ...]]:
     """Return each page's module -> the names of its exercises, in order."""
     found = {}
     for path in sorted(folder.glob("*/*.py")):
-        names = _names_in(path, path.stat().st_mtime_ns, path.stat().st_size)
+        about = path.stat()
+        names = _names_in(path, about.st_mtime_ns, about.st_size)
         if names:
             part, page = path.parent.name, path.stem
             found[f"handmade.exercises.{part}.{page}"] = names

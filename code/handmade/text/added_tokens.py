@@ -8,13 +8,15 @@ between them, where the token is normalized too.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from handmade.text import checks
 from handmade.text import unicode_classes as classes
 from handmade.text.keys import NEEDED, Keys
 
+Part = str | int  # text, or the id of a token found in it
 FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 KEYS = Keys(
     taken={
@@ -44,7 +46,7 @@ class AddedToken:
     special: bool = True
 
 
-def read(found: Any, vocab: Mapping[str, int]) -> list[AddedToken]:
+def read_added(found: Any, vocab: Mapping[str, int]) -> list[AddedToken]:
     """Return the tokens of a file's list; refuse ids that are not theirs.
 
     The library numbers them itself: a token of the vocabulary has the id
@@ -70,7 +72,40 @@ def read(found: Any, vocab: Mapping[str, int]) -> list[AddedToken]:
     return tokens
 
 
-def write(tokens: Iterable[AddedToken]) -> list[dict[str, Any]]:
+def all_added(
+    vocab: Mapping[str, int],
+    special_tokens: Mapping[str, int] | None,
+    added_tokens: Iterable[AddedToken],
+) -> list[AddedToken]:
+    """Return special and added tokens in one list; refuse contradictions."""
+    if special_tokens:
+        checks.check_vocab(special_tokens, name="special_tokens")
+    checks.check_several(added_tokens, "added_tokens")
+    tokens = [
+        AddedToken(id=i, content=text)
+        for text, i in (special_tokens or {}).items()
+    ]
+    tokens += added_tokens
+    owners = {i: text for text, i in vocab.items()}
+    seen: set[str] = set()
+    for token in tokens:
+        text, i = token.content, token.id
+        checks.check_text(text, "added_tokens")
+        checks.check_whole(i, f"added_tokens: {text!r}", 0, checks.LARGEST_ID)
+        if not text or text in seen:
+            raise ValueError(
+                f"added_tokens: got {text!r}, want texts, each once"
+            )
+        seen.add(text)
+        if vocab.get(text, i) != i or owners.setdefault(i, text) != text:
+            raise ValueError(
+                f"added_tokens: got id {i} for {text!r}, want "
+                f"{vocab.get(text, 'one that is free')}"
+            )
+    return tokens
+
+
+def write_added(tokens: Iterable[AddedToken]) -> list[dict[str, Any]]:
     """Return the file's list, by id."""
     return [asdict(token) for token in sorted(tokens, key=lambda t: t.id)]
 
@@ -98,11 +133,11 @@ class Finder:
         ordered = sorted(self.tokens, key=len, reverse=True)
         self.pattern = re.compile("|".join(map(re.escape, ordered)))
 
-    def split(self, text: str, allow_special: bool = True) -> list[str | int]:
+    def split(self, text: str, allow_special: bool = True) -> list[Part]:
         """Return the text between tokens, and their ids, in order."""
         if not self.tokens or not text:
             return [text] if text else []
-        parts: list[str | int] = []
+        parts: list[Part] = []
         done, spaces = 0, classes.spaces()
         for match in self.pattern.finditer(text):
             start, stop = match.span()
@@ -129,3 +164,32 @@ class Finder:
 def _touched(text: str, start: int, stop: int) -> bool:
     around = text[max(0, start - 1) : start] + text[stop : stop + 1]
     return any(ord(char) in classes.word_characters() for char in around)
+
+
+class AddedVocabulary:
+    """All added tokens of a tokenizer, found in two passes."""
+
+    def __init__(
+        self,
+        tokens: Sequence[AddedToken],
+        normalize: Callable[[str], str],
+    ) -> None:
+        self.normalize = normalize
+        self.raw = Finder([t for t in tokens if not t.normalized])
+        self.other = Finder([t for t in tokens if t.normalized], normalize)
+        self.longest = max(self.raw.longest, self.other.longest)
+
+    def parts(self, text: str, allow_special: bool) -> Iterator[Part]:
+        """Yield the ids of added tokens, and normalized text between them."""
+        for part in self.raw.split(text, allow_special):
+            if isinstance(part, int):
+                yield part
+            else:
+                part = self.normalize(part)
+                yield from self.other.split(part, allow_special)
+
+    def split(self, text: str, allow_special: bool) -> list[Part]:
+        """Return the same, or the raw text where no token needs another."""
+        if self.other.tokens:
+            return list(self.parts(text, allow_special))
+        return self.raw.split(text, allow_special)

@@ -13,48 +13,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
-from handmade.text import checks
+from handmade.text import bpe_json, checks
 from handmade.text.added_tokens import AddedToken
 from handmade.text.bpe_train import learn_merges
-from handmade.text.keys import NEEDED, Keys, kind_of, one_of
 from handmade.text.pretokenize import byte_alphabet, splitter
 from handmade.text.tokenizer import Tokenizer
 
 LONG = 48  # symbols; beyond it the heap is faster than looking again
-
-MODEL = Keys(
-    taken={
-        "vocab": ((dict,), NEEDED),
-        "merges": ((list,), NEEDED),
-        "ignore_merges": ((bool,), False),
-        # these two say what becomes of a byte that has no token
-        "unk_token": ((str, type(None)), None),
-        "byte_fallback": ((bool,), False),
-    },
-    fixed={
-        "type": ("BPE",),
-        "dropout": (None, 0.0),
-        "continuing_subword_prefix": (None, ""),
-        "end_of_word_suffix": (None, ""),
-    },
-    inert=frozenset({"fuse_unk"}),
-)
-LEVEL = Keys(
-    fixed={
-        "type": ("ByteLevel",),
-        "add_prefix_space": (False,),
-        "use_regex": (True,),
-    },
-    inert=frozenset({"trim_offsets"}),
-)
-DIGITS = Keys(fixed={"type": ("Digits",), "individual_digits": (True,)})
-STEPS = Keys(
-    taken={"pretokenizers": ((list,), NEEDED)}, fixed={"type": ("Sequence",)}
-)
-DECODER = Keys(
-    fixed={"type": ("ByteLevel",)},
-    inert=frozenset({"add_prefix_space", "trim_offsets", "use_regex"}),
-)
 
 
 class BPETokenizer(Tokenizer):
@@ -82,8 +47,8 @@ class BPETokenizer(Tokenizer):
     ) -> None:
         checks.check_vocab(vocab)
         self.merges = [_pair(merge, i) for i, merge in _numbered(merges)]
-        self.split_digits = checks.flag(split_digits, "split_digits")
-        self.ignore_merges = checks.flag(ignore_merges, "ignore_merges")
+        self.split_digits = checks.check_flag(split_digits, "split_digits")
+        self.ignore_merges = checks.check_flag(ignore_merges, "ignore_merges")
         super().__init__(
             vocab,
             special_tokens,
@@ -139,7 +104,7 @@ class BPETokenizer(Tokenizer):
         """
         split = splitter(split_digits)
         words: Counter[str] = Counter()
-        special = checks.names(special_tokens, "special_tokens")
+        special = checks.distinct_texts(special_tokens, "special_tokens")
         checks.check_several(texts)
         for text in texts:
             checks.check_text(text, "texts")
@@ -224,70 +189,22 @@ class BPETokenizer(Tokenizer):
         return self._bytes[token_id]
 
     def _describe(self) -> dict[str, Any]:
-        level = {"type": "ByteLevel", "add_prefix_space": False}
-        level |= {"trim_offsets": True, "use_regex": True}
-        digits = {"type": "Digits", "individual_digits": True}
-        both = {"type": "Sequence", "pretokenizers": [digits, level]}
-        model = {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "ignore_merges": self.ignore_merges,
-            "vocab": self.vocab,
-            "merges": self.merges,
-        }
-        return {
-            "pre_tokenizer": both if self.split_digits else level,
-            "decoder": level,
-            "model": model,
-        }
+        return bpe_json.described(
+            self.vocab,
+            self.merges,
+            split_digits=self.split_digits,
+            ignore_merges=self.ignore_merges,
+        )
 
     @classmethod
     def _options(cls, parts: dict[str, Any]) -> dict[str, Any]:
-        model = MODEL.read(parts["model"], "model")
-        one_of(parts["normalizer"], (None,), "normalizer")
-        if not model["vocab"].keys() >= set(byte_alphabet().values()):
-            # a byte can be missing, and what then happens matters
-            one_of(model["unk_token"], (None,), "model.unk_token")
-            one_of(model["byte_fallback"], (False,), "model.byte_fallback")
-        if kind_of(parts["decoder"], "decoder", (None, "ByteLevel")):
-            DECODER.read(parts["decoder"], "decoder")
-        return {
-            "vocab": model["vocab"],
-            "merges": model["merges"],
-            "ignore_merges": model["ignore_merges"],
-            "split_digits": _splits_digits(parts["pre_tokenizer"]),
-            "decoder": parts["decoder"] is not None,
-        }
-
-
-def _splits_digits(found: Any) -> bool:
-    """Return whether a pre-tokenizer cuts digits first; refuse others."""
-    where = "pre_tokenizer"
-    if kind_of(found, where, ("ByteLevel", "Sequence")) == "ByteLevel":
-        LEVEL.read(found, where)
-        return False
-    steps = STEPS.read(found, where)["pretokenizers"]
-    kinds = [kind_of(step, where, ("ByteLevel", "Digits")) for step in steps]
-    one_of(
-        kinds,
-        (["Digits", "ByteLevel"], ["ByteLevel"]),
-        f"{where}.pretokenizers",
-    )
-    for i, (kind, step) in enumerate(zip(kinds, steps, strict=True)):
-        keys = DIGITS if kind == "Digits" else LEVEL
-        keys.read(step, f"{where}.pretokenizers[{i}]")
-    return len(steps) == 2
+        return bpe_json.options(parts)
 
 
 def _numbered(merges: Any) -> list[tuple[int, Any]]:
     if isinstance(merges, str) or not isinstance(merges, Iterable):
         raise ValueError(
-            f"merges: got {checks.what(merges)}, want a list of pairs"
+            f"merges: got {checks.named(merges)}, want a list of pairs"
         )
     return list(enumerate(merges))
 
@@ -298,7 +215,7 @@ def _pair(merge: Any, number: int) -> tuple[str, str]:
     two = isinstance(parts, list | tuple) and len(parts) == 2
     if not two or not all(isinstance(part, str) for part in parts):
         raise ValueError(
-            f"merges: got number {number}, {checks.what(merge)}, want a "
+            f"merges: got number {number}, {checks.named(merge)}, want a "
             "pair of tokens"
         )
     return parts[0], parts[1]

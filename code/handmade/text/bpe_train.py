@@ -158,12 +158,12 @@ def _start(
 ) -> tuple[dict[str, int], list[str], list[int]]:
     """Number special tokens, then bytes; spell the words in these numbers."""
     alphabet = byte_alphabet()
-    special = checks.names(special_tokens, "special_tokens")
+    special = checks.distinct_texts(special_tokens, "special_tokens")
     vocab: dict[str, int] = {}
     for token in [*special, *sorted(alphabet.values())]:
         vocab.setdefault(token, len(vocab))
-    checks.counted(words)
-    if checks.whole(vocab_size, "vocab_size", 1) < len(vocab):
+    checks.check_counts(words)
+    if checks.check_whole(vocab_size, "vocab_size", 1) < len(vocab):
         raise ValueError(
             f"vocab_size: got {vocab_size}, want at least {len(vocab)}: "
             "256 bytes and the special tokens"

@@ -11,7 +11,7 @@ LONGEST_PIECE = 256  # characters; cutting a text looks at every length
 LARGEST_ID = 0x10FFFF  # BPE writes an id as one character
 
 
-def what(value: Any) -> str:
+def named(value: Any) -> str:
     """Return how an error names a value: its type, and short values too."""
     shape = getattr(value, "shape", None)
     if shape is not None:
@@ -25,7 +25,7 @@ def what(value: Any) -> str:
 def check_str(text: Any, name: str = "text") -> None:
     """Raise ValueError for what is not a str."""
     if not isinstance(text, str):
-        raise ValueError(f"{name}: got {what(text)}, want str")
+        raise ValueError(f"{name}: got {named(text)}, want str")
 
 
 def check_text(text: Any, name: str = "text") -> None:
@@ -54,10 +54,10 @@ def check_several(
     A str is several texts to Python: its letters. That is never meant.
     """
     if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
-        raise ValueError(f"{name}: got {what(texts)}, want {wanted}")
+        raise ValueError(f"{name}: got {named(texts)}, want {wanted}")
 
 
-def names(several: Any, name: str) -> list[str]:
+def distinct_texts(several: Any, name: str) -> list[str]:
     """Return texts as a list, each once; refuse the empty one."""
     check_several(several, name)
     listed = list(dict.fromkeys(several))
@@ -68,20 +68,22 @@ def names(several: Any, name: str) -> list[str]:
     return listed
 
 
-def counted(words: Any) -> None:
+def check_counts(words: Any) -> None:
     """Raise ValueError unless `words` maps words to how often they occur."""
     if not isinstance(words, Mapping):
         raise ValueError(
-            f"words: got {what(words)}, want a dict from word to count"
+            f"words: got {named(words)}, want a dict from word to count"
         )
     if not any(words):
         raise ValueError("texts: got no word, want text to learn from")
     for word, count in words.items():
         check_text(word, "words")
-        whole(count, f"words: the count of {word[:20]!r}", 1)
+        check_whole(count, f"words: the count of {word[:20]!r}", 1)
 
 
-def whole(value: Any, name: str, low: float, high: float = math.inf) -> int:
+def check_whole(
+    value: Any, name: str, low: float, high: float = math.inf
+) -> int:
     """Return a whole number between bounds, or raise ValueError."""
     wanted = "a whole number"
     if low > -math.inf:
@@ -93,16 +95,16 @@ def whole(value: Any, name: str, low: float, high: float = math.inf) -> int:
     except TypeError:
         number = None
     if isinstance(value, bool) or number is None:
-        raise ValueError(f"{name}: got {what(value)}, want {wanted}")
+        raise ValueError(f"{name}: got {named(value)}, want {wanted}")
     if not low <= number <= high:
         raise ValueError(f"{name}: got {number}, want {wanted}")
     return number
 
 
-def flag(value: Any, name: str) -> bool:
+def check_flag(value: Any, name: str) -> bool:
     """Return a bool, or raise ValueError."""
     if not isinstance(value, bool):
-        raise ValueError(f"{name}: got {what(value)}, want True or False")
+        raise ValueError(f"{name}: got {named(value)}, want True or False")
     return value
 
 
@@ -112,10 +114,10 @@ def plain_ids(ids: Any, name: str = "ids") -> list[int]:
     Raises ValueError for what is no row of whole numbers.
     """
     if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
-        raise ValueError(f"{name}: got {what(ids)}, want one row of integers")
+        raise ValueError(f"{name}: got {named(ids)}, want one row of integers")
     listed = ids.tolist() if hasattr(ids, "tolist") else list(ids)
     if not isinstance(listed, list):
-        raise ValueError(f"{name}: got {what(ids)}, want one row of integers")
+        raise ValueError(f"{name}: got {named(ids)}, want one row of integers")
     if set(map(type, listed)) <= {int}:
         return listed
     return [_one_id(i, name) for i in listed]
@@ -125,7 +127,7 @@ def _one_id(value: Any, name: str) -> int:
     number = value.item() if hasattr(value, "item") else value
     if type(number) is not int:
         raise ValueError(
-            f"{name}: got {what(value)} in it, want one row of integers"
+            f"{name}: got {named(value)} in it, want one row of integers"
         )
     return number
 
@@ -139,7 +141,7 @@ def check_vocab(
     """
     if not isinstance(vocab, Mapping) or not vocab:
         raise ValueError(
-            f"{name}: got {what(vocab)}, want a dict from text to id"
+            f"{name}: got {named(vocab)}, want a dict from text to id"
         )
     owners: dict[int, str] = {}
     for text, i in vocab.items():
@@ -149,7 +151,7 @@ def check_vocab(
                 f"{name}: got a piece of {len(text)} characters, "
                 f"{text[:20]!r} ..., want at most {longest:.0f}"
             )
-        whole(i, f"{name}: the id of {text!r}", 0, LARGEST_ID)
+        check_whole(i, f"{name}: the id of {text!r}", 0, LARGEST_ID)
         if i in owners:
             raise ValueError(
                 f"{name}: got id {i} for {owners[i]!r} and for {text!r}, "
@@ -158,7 +160,7 @@ def check_vocab(
         owners[i] = text
 
 
-def share(value: Any, name: str) -> float:
+def check_share(value: Any, name: str) -> float:
     """Return a number between 0 and 1, neither of them, or raise."""
     number = isinstance(value, int | float) and 0 < value < 1
     if not number:
@@ -171,7 +173,7 @@ def share(value: Any, name: str) -> float:
 def check_mapping(found: Any, name: str, wanted: str) -> None:
     """Raise ValueError unless `found` is a dict with something in it."""
     if not isinstance(found, Mapping) or not found:
-        raise ValueError(f"{name}: got {what(found)}, want {wanted}")
+        raise ValueError(f"{name}: got {named(found)}, want {wanted}")
 
 
 def check_tensor(
@@ -189,4 +191,4 @@ def check_tensor(
             right = tensor.is_floating_point()
         if right and ndim in (None, tensor.ndim):
             return
-    raise ValueError(f"{name}: got {what(tensor)}, want {wanted}")
+    raise ValueError(f"{name}: got {named(tensor)}, want {wanted}")

@@ -48,8 +48,8 @@ def _check_works(works: Any, share: Any, seed: Any) -> None:
     for title, text in works.items():
         checks.check_text(title, "works: a title")
         checks.check_str(text, f"works: the text of {title!r}")
-    checks.share(share, "share")
-    checks.whole(seed, "seed", -math.inf)
+    checks.check_share(share, "share")
+    checks.check_whole(seed, "seed", -math.inf)
 
 
 def _check_sides(n: int, held: int, share: float, seed: int) -> None:
@@ -76,7 +76,7 @@ def ngram_bits(train: str, held_out: str, order: int = 5) -> float:
     counted as one int64. Raises ValueError where a text is not longer than
     `order` bytes.
     """
-    checks.whole(order, "order", 0, 7)
+    checks.check_whole(order, "order", 0, 7)
     texts = []
     for name, text in (("train", train), ("held_out", held_out)):
         checks.check_text(text, name)
@@ -163,14 +163,14 @@ def pack(
 
 def _checked(documents: Any, T: Any, pad_id: Any) -> list[list[int]]:
     """Return documents as lists of int; refuse what is none."""
-    checks.whole(T, "T", 1)
-    checks.whole(pad_id, "pad_id", 0)
+    checks.check_whole(T, "T", 1)
+    checks.check_whole(pad_id, "pad_id", 0)
     checks.check_several(documents, "documents")
     listed = [checks.plain_ids(ids, "documents") for ids in documents]
     lowest = min((min(ids) for ids in listed if ids), default=None)
     if lowest is None:
         raise ValueError("documents: got no token, want at least one")
-    checks.whole(lowest, "documents: an id", 0)
+    checks.check_whole(lowest, "documents: an id", 0)
     return listed
 
 
@@ -214,9 +214,9 @@ def order(n: int, *, seed: int = 0, epoch: int = 0) -> torch.Tensor:
     Its generator is its own, seeded by seed and epoch together, so nothing
     else that draws random numbers can move it.
     """
-    checks.whole(n, "n", 1)
-    checks.whole(epoch, "epoch", 0)
-    checks.whole(seed, "seed", -math.inf)
+    checks.check_whole(n, "n", 1)
+    checks.check_whole(epoch, "epoch", 0)
+    checks.check_whole(seed, "seed", -math.inf)
     mixed = hashlib.sha256(f"{seed}:{epoch}".encode()).digest()[:7]
     generator = torch.Generator().manual_seed(int.from_bytes(mixed))
     return torch.randperm(n, generator=generator)
@@ -243,6 +243,6 @@ def batches(
 
 
 def _check_batches(n: Any, batch_size: Any, step: Any) -> None:
-    checks.whole(n, "n", 1)
-    checks.whole(batch_size, "batch_size", 1, n)
-    checks.whole(step, "step", 0)
+    checks.check_whole(n, "n", 1)
+    checks.check_whole(batch_size, "batch_size", 1, n)
+    checks.check_whole(step, "step", 0)

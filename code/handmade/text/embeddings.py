@@ -84,8 +84,8 @@ def nearest(table_VD: torch.Tensor, token: int, k: int = 5) -> list[int]:
     """
     _check_table(table_VD)
     V = len(table_VD)
-    token = checks.whole(token, "token", 0, V - 1)
-    k = checks.whole(k, "k", 1, V - 1)
+    token = checks.check_whole(token, "token", 0, V - 1)
+    k = checks.check_whole(k, "k", 1, V - 1)
     cosine_V = torch.cosine_similarity(table_VD, table_VD[token][None])
     cosine_V[token] = -torch.inf
     found: list[int] = cosine_V.topk(k).indices.tolist()

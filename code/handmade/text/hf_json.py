@@ -42,7 +42,7 @@ def description(tokenizer: Any) -> dict[str, Any]:
     return described
 
 
-def parts(described: Any, ignore: Collection[str] = ()) -> dict[str, Any]:
+def file_parts(described: Any, ignore: Collection[str] = ()) -> dict[str, Any]:
     """Return the parts of a file; `ignore` may name what cuts and pads."""
     known = ("truncation", "padding")
     several = isinstance(ignore, Collection) and not isinstance(ignore, str)

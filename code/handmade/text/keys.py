@@ -37,13 +37,13 @@ class Keys:
     def read(self, found: Any, where: str) -> dict[str, Any]:
         """Return the taken keys' values; refuse every other thing by name."""
         if not isinstance(found, dict):
-            raise ValueError(f"{where}: got {show(found)}, want an object")
+            raise ValueError(f"{where}: got {as_json(found)}, want an object")
         for key, value in found.items():
             if key in self.fixed:
                 one_of(value, self.fixed[key], f"{where}.{key}")
             elif key not in self.taken and key not in self.inert:
                 raise ValueError(
-                    f"{where}.{key}: got {show(value)}, want no such key: "
+                    f"{where}.{key}: got {as_json(value)}, want no such key: "
                     "it is not implemented"
                 )
         return {
@@ -56,20 +56,20 @@ def one_of(found: Any, wanted: tuple[Any, ...], where: str) -> None:
     """Raise ValueError unless `found` is one of `wanted`, type and value."""
     same = [type(w) is type(found) and w == found for w in wanted]
     if not any(same):
-        choices = " or ".join(map(show, wanted))
-        raise ValueError(f"{where}: got {show(found)}, want {choices}")
+        choices = " or ".join(map(as_json, wanted))
+        raise ValueError(f"{where}: got {as_json(found)}, want {choices}")
 
 
 def kind_of(found: Any, where: str, wanted: tuple[str | None, ...]) -> Any:
     """Return the "type" of an object, None for null; refuse other ones."""
     if found is not None and not isinstance(found, dict):
-        raise ValueError(f"{where}: got {show(found)}, want an object")
+        raise ValueError(f"{where}: got {as_json(found)}, want an object")
     kind = None if found is None else found.get("type")
     one_of(kind, wanted, where)
     return kind
 
 
-def show(value: Any) -> str:
+def as_json(value: Any) -> str:
     """Return a value as JSON says it, cut where it is long."""
     names = {None: "null", True: "true", False: "false"}
     if value is NEEDED:
@@ -86,6 +86,6 @@ def _typed(value: Any, types: tuple[type, ...], where: str) -> Any:
     if wrong or not isinstance(value, types):
         wanted = [JSON_NAMES.get(t, "null") for t in types]
         raise ValueError(
-            f"{where}: got {show(value)}, want {' or '.join(wanted)}"
+            f"{where}: got {as_json(value)}, want {' or '.join(wanted)}"
         )
     return value

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import cache
 
 from handmade.text import unicode_classes as classes
-from handmade.text.checks import check_str, flag
+from handmade.text.checks import check_flag, check_str
 
 LAST_OF_BMP = 0xFFFF
 
@@ -38,7 +38,7 @@ def splitter(split_digits: bool = False) -> Callable[[str], list[str]]:
 
     With `split_digits` every digit is a word, as SmolLM2 wants it.
     """
-    return _splitter(flag(split_digits, "split_digits"))
+    return _splitter(check_flag(split_digits, "split_digits"))
 
 
 @cache

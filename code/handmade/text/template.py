@@ -7,7 +7,7 @@ All of them come down to two lists of tokens, either of which may be empty.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from handmade.text.keys import NEEDED, Keys, kind_of, show
+from handmade.text.keys import NEEDED, Keys, as_json, kind_of
 
 Ends = tuple[tuple[str, ...], tuple[str, ...]]
 
@@ -50,7 +50,7 @@ BYTE_LEVEL = Keys(
 SEQUENCE = Keys(taken={"type": TYPE, "processors": ((list,), NEEDED)})
 
 
-def read(
+def read_template(
     found: Any, names: Mapping[int, str], where: str = "post_processor"
 ) -> Ends:
     """Return the tokens before and after a text; refuse what differs."""
@@ -63,13 +63,13 @@ def read(
     if kind == "Sequence":
         return _read_steps(SEQUENCE.read(found, where), names, where)
     if kind == "TemplateProcessing":
-        return _read_template(TEMPLATE.read(found, where), names, where)
+        return _read_pieces(TEMPLATE.read(found, where), names, where)
     keys = BERT if kind == "BertProcessing" else ROBERTA
     ends = keys.read(found, where)
     for key in ("cls", "sep"):
         if len(ends[key]) != 2:
             raise ValueError(
-                f"{where}.{key}: got {show(ends[key])}, want a token and "
+                f"{where}.{key}: got {as_json(ends[key])}, want a token and "
                 "its id"
             )
     first, last = (
@@ -85,7 +85,7 @@ def _read_steps(
     found: list[Ends] = []
     for i, step in enumerate(steps["processors"]):
         here = f"{where}.processors[{i}]"
-        ends = read(step, names, here)
+        ends = read_template(step, names, here)
         if step is None or step["type"] == "ByteLevel":
             continue
         # of a second one the library drops an end, or stops
@@ -95,14 +95,14 @@ def _read_steps(
     return found[0] if found else ((), ())
 
 
-def _read_template(
+def _read_pieces(
     ends: Mapping[str, Any], names: Mapping[int, str], where: str
 ) -> Ends:
     sides: list[list[str]] = [[]]
     for i, item in enumerate(ends["single"]):
         here = f"{where}.single[{i}]"
         if not isinstance(item, dict) or len(item) != 1:
-            raise ValueError(f"{here}: got {show(item)}, want one piece")
+            raise ValueError(f"{here}: got {as_json(item)}, want one piece")
         ((kind, piece),) = item.items()
         if kind == "Sequence":
             TEXT.read(piece, here)
@@ -110,7 +110,7 @@ def _read_template(
             continue
         if kind != "SpecialToken":
             raise ValueError(
-                f"{here}: got {show(kind)}, want Sequence or SpecialToken"
+                f"{here}: got {as_json(kind)}, want Sequence or SpecialToken"
             )
         name = SPECIAL.read(piece, here)["id"]
         at = f"{where}.special_tokens.{name}"
@@ -127,12 +127,12 @@ def _read_template(
 def _name(i: Any, names: Mapping[int, str], where: str) -> str:
     if type(i) is not int or i not in names:
         raise ValueError(
-            f"{where}: got id {show(i)}, want one of the vocabulary"
+            f"{where}: got id {as_json(i)}, want one of the vocabulary"
         )
     return names[i]
 
 
-def write(
+def write_template(
     before: Sequence[str], after: Sequence[str], ids: Mapping[str, int]
 ) -> dict[str, Any] | None:
     """Return the post-processor that writes these tokens, or null."""

@@ -14,47 +14,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
-from handmade.text import checks
+from handmade.text import checks, unigram_json
 from handmade.text.added_tokens import AddedToken
-from handmade.text.keys import NEEDED, Keys, kind_of, one_of
 from handmade.text.tokenizer import Tokenizer
+from handmade.text.unigram_json import SPACE
 from handmade.text.unigram_train import learn_pieces
 
 UNKNOWN_PENALTY = 10.0  # an unknown character, below the worst piece
-SPACE = "▁"  # U+2581, stands for a space
 BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")  # a piece that spells one byte
-
-MODEL = Keys(
-    taken={
-        "vocab": ((list,), NEEDED),
-        "unk_id": ((int, type(None)), None),
-        "byte_fallback": ((bool,), False),
-    },
-    fixed={"type": ("Unigram",)},
-)
-CUT = Keys(
-    taken={"prepend_scheme": ((str,), "always")},
-    fixed={
-        "type": ("Metaspace",),
-        "replacement": (SPACE,),
-        "split": (True,),
-        "add_prefix_space": (True,),  # older files say it twice
-    },
-)
-# only whether the first space is one that was put there matters
-JOIN = Keys(
-    taken={"prepend_scheme": ((str,), "always")},
-    fixed={
-        "type": ("Metaspace",),
-        "replacement": (SPACE,),
-        "add_prefix_space": (True,),
-    },
-    inert=frozenset({"split"}),
-)
-STEPS = Keys(
-    taken={"decoders": ((list,), NEEDED)}, fixed={"type": ("Sequence",)}
-)
-BYTES = Keys(fixed={"type": ("ByteFallback",)})
 
 
 class UnigramTokenizer(Tokenizer):
@@ -85,7 +52,7 @@ class UnigramTokenizer(Tokenizer):
         self.pieces = _scored(pieces)
         vocab = {text: i for i, (text, _) in enumerate(self.pieces)}
         if unknown_id is not None:
-            checks.whole(unknown_id, "unknown_id", 0, len(pieces) - 1)
+            checks.check_whole(unknown_id, "unknown_id", 0, len(pieces) - 1)
         super().__init__(
             vocab,
             special_tokens,
@@ -95,10 +62,10 @@ class UnigramTokenizer(Tokenizer):
             decoder=decoder,
         )
         self.unknown_id = unknown_id
-        self.prepend = checks.flag(prepend, "prepend")
-        self.byte_fallback = checks.flag(byte_fallback, "byte_fallback")
+        self.prepend = checks.check_flag(prepend, "prepend")
+        self.byte_fallback = checks.check_flag(byte_fallback, "byte_fallback")
         join_bytes = byte_fallback if join_bytes is None else join_bytes
-        self.join_bytes = checks.flag(join_bytes, "join_bytes")
+        self.join_bytes = checks.check_flag(join_bytes, "join_bytes")
         self._scores = dict(self.pieces)
         self._steps = _prefixes(self._scores)
         self._longest = max(map(len, vocab))
@@ -124,8 +91,8 @@ class UnigramTokenizer(Tokenizer):
         there is no text to learn from.
         """
         checks.check_several(texts)
-        special = checks.names(special_tokens, "special_tokens")
-        checks.whole(vocab_size, "vocab_size", 1)
+        special = checks.distinct_texts(special_tokens, "special_tokens")
+        checks.check_whole(vocab_size, "vocab_size", 1)
         words: Counter[str] = Counter()
         for text in texts:
             checks.check_text(text, "texts")
@@ -239,39 +206,17 @@ class UnigramTokenizer(Tokenizer):
         return "".join(pieces).replace(SPACE, " ")
 
     def _describe(self) -> dict[str, Any]:
-        scheme = "always" if self.prepend else "never"
-        space: dict[str, Any] = {"type": "Metaspace", "replacement": SPACE}
-        space |= {"prepend_scheme": scheme, "split": True}
-        read = [{"type": "ByteFallback"}, space]
-        both = {"type": "Sequence", "decoders": read}
-        model = {
-            "type": "Unigram",
-            "unk_id": self.unknown_id,
-            "vocab": self.pieces,
-            "byte_fallback": self.byte_fallback,
-        }
-        return {
-            "pre_tokenizer": space,
-            "decoder": both if self.join_bytes else space,
-            "model": model,
-        }
+        return unigram_json.described(
+            self.pieces,
+            self.unknown_id,
+            prepend=self.prepend,
+            byte_fallback=self.byte_fallback,
+            join_bytes=self.join_bytes,
+        )
 
     @classmethod
     def _options(cls, parts: dict[str, Any]) -> dict[str, Any]:
-        model = MODEL.read(parts["model"], "model")
-        one_of(parts["normalizer"], (None,), "normalizer")
-        where = "pre_tokenizer"
-        kind_of(parts[where], where, ("Metaspace",))
-        scheme = CUT.read(parts[where], where)["prepend_scheme"]
-        one_of(scheme, ("always", "never"), f"{where}.prepend_scheme")
-        return {
-            "pieces": model["vocab"],
-            "unknown_id": model["unk_id"],
-            "prepend": scheme == "always",
-            "byte_fallback": model["byte_fallback"],
-            "join_bytes": _joins_bytes(parts["decoder"], scheme),
-            "decoder": parts["decoder"] is not None,
-        }
+        return unigram_json.options(parts)
 
     @classmethod
     def _vocab(cls, options: dict[str, Any]) -> Mapping[str, int]:
@@ -328,13 +273,13 @@ def _scored(pieces: Any) -> list[tuple[str, float]]:
     for i, pair in enumerate(pieces):
         if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise ValueError(
-                f"pieces: got {checks.what(pair)} at {i}, want (text, score)"
+                f"pieces: got {checks.named(pair)} at {i}, want (text, score)"
             )
         text, score = pair
         number = isinstance(score, int | float) and not isinstance(score, bool)
         if not number or not math.isfinite(score):
             raise ValueError(
-                f"pieces: got {checks.what(score)} as the score of "
+                f"pieces: got {checks.named(score)} as the score of "
                 f"{text!r}, want a finite number"
             )
         checks.check_text(text, "pieces")
@@ -346,23 +291,3 @@ def _scored(pieces: Any) -> list[tuple[str, float]]:
         raise ValueError(f"pieces: got {found}, want texts, each once")
     checks.check_vocab(vocab, name="pieces", longest=checks.LONGEST_PIECE)
     return scored
-
-
-def _joins_bytes(found: Any, scheme: str) -> bool:
-    """Return whether a decoder reads <0x..>; refuse one that differs."""
-    kind = kind_of(found, "decoder", (None, "Metaspace", "Sequence"))
-    if kind is None:
-        return False
-    where, last = "decoder", found
-    if kind == "Sequence":
-        steps = STEPS.read(found, "decoder")["decoders"]
-        kinds = [
-            kind_of(s, where, ("ByteFallback", "Metaspace")) for s in steps
-        ]
-        one_of(kinds, (["ByteFallback", "Metaspace"],), "decoder.decoders")
-        BYTES.read(steps[0], "decoder.decoders[0]")
-        where, last = "decoder.decoders[1]", steps[1]
-    joined = JOIN.read(last, where)["prepend_scheme"]
-    wanted = ("never",) if scheme == "never" else ("always", "first")
-    one_of(joined, wanted, f"{where}.prepend_scheme")
-    return bool(kind == "Sequence")

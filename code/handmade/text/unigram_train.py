@@ -37,12 +37,12 @@ def learn_pieces(
     unknown. Raises ValueError if these alone are more than `size`, and if
     there are no words.
     """
-    checks.counted(words)
-    checks.whole(size, "size", -math.inf)
-    checks.whole(longest, "longest", 1)
-    checks.whole(seeds, "seeds", 0)
-    checks.whole(steps, "steps", 1)
-    checks.share(shrink, "shrink")  # with 1 no piece would ever go
+    checks.check_counts(words)
+    checks.check_whole(size, "size", -math.inf)
+    checks.check_whole(longest, "longest", 1)
+    checks.check_whole(seeds, "seeds", 0)
+    checks.check_whole(steps, "steps", 1)
+    checks.check_share(shrink, "shrink")  # with 1 no piece would ever go
     characters = {char for word in words for char in word}
     if size < len(characters):
         raise ValueError(
@@ -64,9 +64,9 @@ def learn_pieces(
 
 def seed_pieces(words: Mapping[str, int], longest: int, seeds: int) -> Scores:
     """Score substrings seen twice or more by count times length."""
-    checks.counted(words)
-    checks.whole(longest, "longest", 1)
-    checks.whole(seeds, "seeds", 0)
+    checks.check_counts(words)
+    checks.check_whole(longest, "longest", 1)
+    checks.check_whole(seeds, "seeds", 0)
     found: Counter[str] = Counter()
     for word, count in words.items():
         for start in range(len(word)):
@@ -115,7 +115,7 @@ def find_edges(word: str, scores: Scores, longest: int) -> list[Edge]:
     """Return all pieces in a word: (start, end, piece, score), by start."""
     checks.check_str(word, "word")
     checks.check_mapping(scores, "scores", "a dict from piece to score")
-    checks.whole(longest, "longest", 1)
+    checks.check_whole(longest, "longest", 0)
     edges: list[Edge] = []
     n = len(word)
     for start in range(n):
@@ -206,7 +206,7 @@ def prune(
 
 
 def _check_kept(size: int, keep: set[str]) -> None:
-    checks.whole(size, "size", 0)
+    checks.check_whole(size, "size", 0)
     checks.check_several(keep, "keep", "a set of pieces")
 
 

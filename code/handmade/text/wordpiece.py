@@ -97,8 +97,8 @@ class WordPieceTokenizer(Tokenizer):
             decoder=decoder,
         )
         self.unknown, self.prefix = unknown, prefix
-        self.cleanup = checks.flag(cleanup, "cleanup")
-        self.longest_word = checks.whole(
+        self.cleanup = checks.check_flag(cleanup, "cleanup")
+        self.longest_word = checks.check_whole(
             longest_word, "longest_word", 0, LONGEST_WORD
         )
         self._longest_piece = max(map(len, vocab))

@@ -140,48 +140,23 @@ def _without_copies(fn):
     return call
 
 
+def _grouped_case(label: str, q, k, v=None, through=None) -> Case:
+    """A case of these shapes; the values are like the keys unless given."""
+    return random_case(label, q, k, v or k, through=through)
+
+
 GROUPED_ATTENTION_CASES = (
-    random_case(
-        "six heads on two",
-        (2, 6, 4, 3),
-        (2, 2, 5, 3),
-        (2, 2, 5, 3),
-        seed=0,
+    _grouped_case("six heads on two", (2, 6, 4, 3), (2, 2, 5, 3)),
+    _grouped_case("multi-query", (1, 4, 3, 5), (1, 1, 6, 5)),
+    _grouped_case("a head each", (2, 3, 2, 4), (2, 3, 5, 4)),
+    _grouped_case("one query, as in decoding", (2, 8, 1, 4), (2, 4, 7, 4)),
+    _grouped_case(
+        "values of another width", (1, 4, 3, 5), (1, 2, 6, 5), (1, 2, 6, 2)
     ),
-    random_case(
-        "multi-query",
-        (1, 4, 3, 5),
-        (1, 1, 6, 5),
-        (1, 1, 6, 5),
-        seed=1,
-    ),
-    random_case(
-        "a head each",
-        (2, 3, 2, 4),
-        (2, 3, 5, 4),
-        (2, 3, 5, 4),
-        seed=2,
-    ),
-    random_case(
-        "one query, as in decoding",
-        (2, 8, 1, 4),
-        (2, 4, 7, 4),
-        (2, 4, 7, 4),
-        seed=3,
-    ),
-    random_case(
-        "values of another width",
-        (1, 4, 3, 5),
-        (1, 2, 6, 5),
-        (1, 2, 6, 2),
-        seed=4,
-    ),
-    random_case(
+    _grouped_case(
         "no room for copies of the keys",
         (1, 8, 1, 16),
         (1, 2, 64, 16),
-        (1, 2, 64, 16),
-        seed=5,
         through=_without_copies,
     ),
 )

@@ -129,9 +129,15 @@ def _one_head(x, w_q, w_k, w_v, w_o, n_heads, mask=None):
 
 def _no_transpose(x, w_q, w_k, w_v, w_o, n_heads, mask=None):
     return _multi_head(
-        x, w_q, w_k, w_v, w_o, n_heads, mask,
+        x,
+        w_q,
+        w_k,
+        w_v,
+        w_o,
+        n_heads,
+        mask,
         merge=lambda out: out.reshape(x.shape),
-    )  # fmt: skip
+    )
 
 
 def _averaged(x, w_q, w_k, w_v, w_o, n_heads, mask=None):

@@ -83,12 +83,14 @@ LAYER_NORM = Exercise(
         Mistake(
             "it is divided by the variance, without the root",
             lambda x, g, b, eps: (
-                g * (x - x.mean(-1, True))
-                / (x.var(-1, correction=0, keepdim=True) + eps) + b
+                g
+                * (x - x.mean(-1, True))
+                / (x.var(-1, correction=0, keepdim=True) + eps)
+                + b
             ),
         ),
     ),
-)  # fmt: skip
+)
 
 
 # -- batch-norm: fn(x, running_mean, running_var, momentum, eps)

@@ -249,9 +249,14 @@ def _count(
 
 def _config_case(label: str, **changes) -> Case:
     sizes = {
-        "vocab_size": 50, "d_model": 24, "n_layers": 3, "n_heads": 4,
-        "n_kv_heads": 4, "d_ff": 40, "max_seq_len": 64,
-    }  # fmt: skip
+        "vocab_size": 50,
+        "d_model": 24,
+        "n_layers": 3,
+        "n_heads": 4,
+        "n_kv_heads": 4,
+        "d_ff": 40,
+        "max_seq_len": 64,
+    }
     return Case(label, lambda: (LlamaConfig(**{**sizes, **changes}),))
 
 

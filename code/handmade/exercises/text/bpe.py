@@ -133,9 +133,19 @@ def _list_once(tokens, merges):
 
 
 MERGES = [
-    *(("h", "e"), ("t", "h"), ("i", "n"), ("th", "e"), ("t", "he")),
-    *(("in", "g"), ("e", "r"), ("he", "r"), ("a", "n"), ("n", "a")),
-    *(("an", "a"), ("l", "e"), ("n", "g")),
+    ("h", "e"),
+    ("t", "h"),
+    ("i", "n"),
+    ("th", "e"),
+    ("t", "he"),
+    ("in", "g"),
+    ("e", "r"),
+    ("he", "r"),
+    ("a", "n"),
+    ("n", "a"),
+    ("an", "a"),
+    ("l", "e"),
+    ("n", "g"),
 ]
 
 # a+bc makes abc too, after the merge that uses it

@@ -119,7 +119,7 @@ UNKNOWN_SHARE_CASES = (
     Case("repeats", lambda: ("a b", "c c c a")),
     Case("all known", lambda: ("the cat sat", "cat the")),
     Case("no words", lambda: ("a b", "  \n")),
-    Case("one word, unknown", lambda: ("a b", "c")),
+    Case("a single word", lambda: ("a b", "c")),
     Case("case counts", lambda: ("the", "The the THE the x")),
     Case("parts of words", lambda: ("the total", "he to a the")),
 )
