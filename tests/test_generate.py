@@ -402,6 +402,17 @@ def test_a_model_that_ignores_its_cache_is_refused():
         beam_search(model, ids, num_beams=2, max_new_tokens=2)
 
 
+def test_a_model_that_caches_a_part_is_refused():
+    inner, ids = Llama.from_hf(tiny()), torch.ones(2, 3, dtype=torch.int64)
+
+    def last_only(ids, attention_mask=None, **options):
+        return inner(ids[:, -1:], **options)
+
+    message = "cache: got 1 new tokens in it, want the 3 of this pass"
+    with pytest.raises(ValueError, match=message):
+        generate(last_only, ids, max_new_tokens=2)
+
+
 # --- lengths, ids, devices ------------------------------------------------
 
 
@@ -420,11 +431,11 @@ def test_a_text_that_would_outgrow_the_model_is_refused_at_once():
 
 def test_padding_takes_no_position():
     model = Llama.from_hf(tiny(seed=4, dtype=torch.float64, sharp=3))
-    ids, mask = prompts(23, 1, 130, 0, padded=False)
-    mask[0, :20] = 0
+    ids, mask = prompts(23, 2, 130, 0, padded=False)
+    mask[0, :20], mask[1, :25] = 0, 0
     got = generate(model, ids, attention_mask=mask, max_new_tokens=18)
-    alone = generate(model, ids[:, 20:], max_new_tokens=18)
-    assert got[:, 20:].tolist() == alone.tolist()
+    alone = generate(model, ids[:1, 20:], max_new_tokens=18)
+    assert got[:1, 20:].tolist() == alone.tolist()
     with pytest.raises(ValueError, match="got 19 after a prompt of 110"):
         generate(model, ids, attention_mask=mask, max_new_tokens=19)
 
@@ -460,6 +471,12 @@ def test_too_few_hypotheses_are_refused_not_made_up():
         message = "num_return_sequences: got 4, want at most 3"
         with pytest.raises(ValueError, match=message):
             beam_search(three, ids, num_return_sequences=4, **options)
+        # of two tokens there are nine, and the penalty hides none that lacks
+        longer = options | {"num_beams": 10, "max_new_tokens": 2}
+        best = beam_search(three, ids, num_return_sequences=9, **longer)
+        assert len({tuple(row) for row in best.ids[:9].tolist()}) == 9
+        with pytest.raises(ValueError, match="got 10, want at most 9"):
+            beam_search(three, ids, num_return_sequences=10, **longer)
 
 
 # --- beam search ----------------------------------------------------------

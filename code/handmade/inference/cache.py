@@ -23,7 +23,7 @@ class KVCache:
 
     def __init__(self) -> None:
         self.layers: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self.masked = False  # whether an attention mask was ever given
+        self.masked = False  # whether the passes come with an attention mask
         self.filled = 0  # layers that the present pass has reached
         self.announced = False  # whether passes are told by ``begin``
 
@@ -46,7 +46,7 @@ class KVCache:
         Raises ValueError as ``handmade.contracts.Cache`` says.
         """
         _check_begin(self, rows, masked)
-        self.masked = masked or (self.masked and self.length > 0)
+        self.masked = masked
         self.filled, self.announced = 0, True
 
     def update(
