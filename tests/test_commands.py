@@ -24,6 +24,9 @@ FIRST = (
 def book(tmp_path) -> Book:
     """A book of two pages, bound."""
     make_book(tmp_path, first=FIRST, second=SECOND)
+    toc = "format: jb-book\nroot: book/first\nparts:\n"
+    toc += "  - caption: Back\n    chapters:\n      - file: book/second\n"
+    (tmp_path / "_toc.yml").write_text(toc)
     done = cli(tmp_path)
     assert done.returncode == 0, done.stderr
     return Book(tmp_path)
@@ -88,9 +91,9 @@ def test_serve_wants_a_built_book_and_serves_it_here(
     site = Path(book.root, "_build", "html")
     site.mkdir(parents=True)
     (site / "index.html").write_text("<p>the book</p>")
+    command = [sys.executable, "-m", "bookbinder", "serve"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "bookbinder", "serve", "--no-browser"]
-        + ["--port", "0"],
+        [*command, "--no-browser", "--port", "0"],
         cwd=book.root,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

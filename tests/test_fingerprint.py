@@ -104,6 +104,16 @@ def test_other_results_run_the_pages_that_read_them(package):
     assert to_execute() == wanted
 
 
+def test_the_same_results_of_newer_code_run_no_page(package):
+    stored = package / "experiments" / "results" / "extrapolation.json"
+    found = json.loads(stored.read_text(encoding="utf-8"))
+    found["code"] = {"handmade.blocks.rope": "another"}
+    stored.write_text(json.dumps(found))
+    assert to_execute() == []
+    stored.write_text("{")
+    assert len(to_execute()) == 3
+
+
 def test_a_change_of_what_is_computed_runs_its_pages_only(package):
     path = package / "blocks" / "rope.py"
     path.write_text(path.read_text(encoding="utf-8") + "\nNEW = 1\n")

@@ -35,7 +35,6 @@ EXTRA_OF = {
     "handmade/record.py": "book",
     "handmade/exercises/": "book",
     "handmade/experiments/": "book",
-    "handmade/exercises/": "book",
     "bookbinder/": "bind",
 }
 # asked for where a caller uses it, and named in the docstring of who asks

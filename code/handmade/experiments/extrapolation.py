@@ -27,6 +27,7 @@ from handmade.blocks.multi_head import MultiHeadAttention
 from handmade.blocks.norms import RMSNorm
 from handmade.blocks.positions import LearnedPositions, sinusoidal_positions
 from handmade.blocks.rope import rope_angles
+from handmade.contracts import device_of
 from handmade.experiments.core import Outcome, Plan, Tell, results
 from handmade.training import loop
 from handmade.weights.shakespeare import shakespeare
@@ -210,7 +211,7 @@ def held_out_loss(model: nn.Module, trial: Trial, length: int) -> float:
     longest = trial.max_seq_len
     first = torch.linspace(0, len(held_out) - longest - 1, trial.windows)
     windows = held_out[first.long()[:, None] + torch.arange(longest + 1)]
-    windows = windows[:, -(length + 1) :].to(loop.device_of(model))
+    windows = windows[:, -(length + 1) :].to(device_of(model) or "cpu")
     total = 0.0
     for part in windows.split(16):  # 256 x 256 weights a head: not all at once
         logits = model(part[:, :-1])[:, -trial.targets :]

@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from handmade.contracts import device_of
+
 
 @dataclass(frozen=True)
 class Step:
@@ -47,7 +49,7 @@ def train(
     wrong, and where a loss or gradient is not finite, naming the step.
     """
     _check(model, steps, generator, max_norm)
-    device = device_of(model)
+    home = device_of(model) or "cpu"
     peaks = [group["lr"] for group in optimizer.param_groups]
     log = []
     model.train()
@@ -56,7 +58,7 @@ def train(
             factor = schedule(step)
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * factor
-        batch = [part.to(device) for part in draw(generator)]
+        batch = [part.to(home) for part in draw(generator)]
         loss = loss_of(model, *batch)
         optimizer.zero_grad()
         loss.backward()
@@ -77,12 +79,6 @@ def next_token_loss(model: nn.Module, ids: torch.Tensor) -> torch.Tensor:
     """
     logits = model(ids[:, :-1])
     return F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Return where the model's parameters are; without any, the CPU."""
-    first = next(model.parameters(), None)
-    return torch.device("cpu") if first is None else first.device
 
 
 def _check(
