@@ -293,22 +293,3 @@ def test_the_repository_is_named_once():
         assert name not in path.read_text(encoding="utf-8"), path
     settings = yaml.safe_load((ROOT / "_config.yml").read_text())
     assert settings["repository"]["url"] == BOOK.repository
-
-
-def test_every_module_is_tested():
-    """Some test file imports it, or names it where it starts a process."""
-    tests = [path.read_text() for path in (ROOT / "tests").rglob("*.py")]
-    for path in SHOWN:
-        parts = path.relative_to(CODE).with_suffix("").parts
-        *package, name = [part for part in parts if part != "__init__"]
-        said = [
-            rf"from {re.escape('.'.join(package))} import [^\n]*\b{name}\b",
-            rf"from {re.escape('.'.join(package))} import \([^)]*\b{name}\b",
-            re.escape(".".join([*package, name])) + r"\b",
-            rf"\bfrom {re.escape('.'.join(package))}\b.* import \w",
-        ]
-        if "exercises" in parts or not package:
-            continue  # found by their names, and held page by page
-        assert any(
-            re.search(pattern, text) for pattern in said[:3] for text in tests
-        ), ".".join(parts)

@@ -287,8 +287,3 @@ def test_each_token_is_predicted_from_those_before_it():
     assert next_token_loss(model, same) < 1e-6
     assert torch.equal(model.read, same[:, :-1])
     assert next_token_loss(model, torch.tensor([[0, 1, 2, 3]])) > 49
-
-
-def test_a_model_without_parameters_is_on_the_cpu():
-    assert device_of(nn.ReLU()) == torch.device("cpu")
-    assert device_of(nn.Linear(1, 1, device="meta")) == torch.device("meta")
