@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from handmade.training.loop import Step, device_of, next_token_loss, train
+from handmade.training.loop import Step, next_token_loss, train
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
