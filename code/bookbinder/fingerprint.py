@@ -56,7 +56,7 @@ def pins(book: Book) -> dict[str, str]:
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
                 # hashes may follow, on this line or the next
-                one = Requirement(re.split(r"#| --|\\\\", line)[0].strip())
+                one = Requirement(re.split(r"#| --|\\", line)[0].strip())
             except InvalidRequirement:
                 continue  # an option, a hash, a comment
             exact = [s.version for s in one.specifier if s.operator == "=="]
