@@ -29,6 +29,10 @@ def test_a_cost_reads_as_a_sentence():
     said = costs.sentence(cost)
     assert said.startswith("1 s on two CPU cores, 1.2 GB of memory")
     assert said.endswith("A and B from the cache")
+    three = costs.sentence(cost | {"weights": ["A", "B", "C"]})
+    assert three.endswith("memory, A, B and C from the cache")
+    assert costs.row(cost) == "1 s | 1.2 GB | A and B"
+    assert costs.row(cost | {"weights": []}) == "1 s | 1.2 GB | nothing"
     bare = costs.sentence(cost | {"weights": []})
     assert bare.endswith("nothing to download")
 

@@ -31,6 +31,7 @@ def first_page(told: Path) -> str:
         + "\nThe share is {glue:text}`share`.\n\n"
         "```{math}\n:label: eq-a\na\n```\n\n$$\nb\n$$\n\n"
         "$$\nc\n$$ (eq-c.d)\n\nBy {eq}`eq-a` and {eq}`eq-c.d`.\n\n"
+        "```{page-costs}\n```\n\n"
         "```{literalinclude} shown.py\n:pyobject: A.b\n:append: '# c'\n```\n"
     )
 
@@ -52,7 +53,9 @@ def bind(book: Book) -> None:
                 cells[1].outputs = [glued]
             for number, found in enumerate(cells, 1):
                 found.execution_count = number
-            made = sync.assemble(book, page, twin.Run(cells))
+            cost = {"seconds": 7, "gigabytes": 1.25}
+            kept = {"cost": cost, "files": {"cache/minilm-0.1.0": ""}}
+            made = sync.assemble(book, page, twin.Run(cells, kept=kept))
             twin.write(page, made)
 
 
@@ -90,6 +93,9 @@ def test_a_build_runs_nothing_and_shows_the_twins(book):
     assert SENTINEL in page
     assert "from a kernel</" not in page
     assert "The share is from the twin: 0.5." in page
+    costs = re.sub(r"<[^>]*>|\s", "", page)  # of both pages, in one table
+    for title in ("First", "Second"):
+        assert f"{title}7s1.2GBMiniLM" in costs
     assert "pip install" not in page  # Colab's cell is the notebook's alone
 
     # numbers, anchors and excerpts are those that the twin shows

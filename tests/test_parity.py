@@ -221,8 +221,8 @@ def test_the_ledgers_entry_has_no_date_and_no_build():
     ["a | b", "<script>alert(1)</script>", "a\n# b\r\n| c", "`code` &lt;"],
 )
 def test_a_hostile_name_stays_a_name(name):
-    entry = compare(*pair(), name=name, checkpoint=name).ledger()
-    for shown in (entry["model"], entry["checkpoint"]):
+    entry = compare(*pair(), name=name, against=name, checkpoint=name).ledger()
+    for shown in (entry["model"], entry["against"], entry["checkpoint"]):
         assert not set("<>|`\n\r") & set(shown)
     assert html.unescape(entry["model"]) == " ".join(name.split())
 
@@ -393,6 +393,7 @@ REAL = torch.ones(2, 3, dtype=torch.bool)
         (ONE, {"name": ""}, "name: got ''"),
         (ONE, {"name": None}, "name: got None"),
         (ONE, {"checkpoint": " "}, "checkpoint: got ' '"),
+        (ONE, {"against": 3}, "against: got 3"),
         (ONE, {"rtol": math.nan}, "rtol: got nan"),
         (ONE, {"rtol": math.inf}, "rtol: got inf"),
         (ONE, {"rtol": -1.0}, "rtol: got -1.0"),

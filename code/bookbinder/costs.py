@@ -61,9 +61,23 @@ def settled(old: dict, new: dict) -> dict:
 
 def sentence(cost: dict) -> str:
     """Return `12 s on two CPU cores, 0.9 GB of memory, X from the cache`."""
-    brought = " and ".join(cost["weights"])
+    brought = listed(cost["weights"])
     return (
         f"{max(cost['seconds'], 1)} s on two CPU cores, "
         f"{cost['gigabytes']:.1f} GB of memory, "
         + (f"{brought} from the cache" if brought else "nothing to download")
     )
+
+
+def row(cost: dict) -> str:
+    """Return seconds, gigabytes and downloads as cells of a table."""
+    return (
+        f"{max(cost['seconds'], 1)} s | {cost['gigabytes']:.1f} GB | "
+        f"{listed(cost['weights']) or 'nothing'}"
+    )
+
+
+def listed(names: list[str]) -> str:
+    """Return `A`, `A and B` or `A, B and C`."""
+    *first, last = names or [""]
+    return f"{', '.join(first)} and {last}" if first else last

@@ -123,11 +123,12 @@ class PageCosts(SphinxDirective):
         book = Book(Path(self.env.app.confdir))
         found = costs.read(book)
         rows = [
-            f"| {{doc}}`/{page.name}` | {costs.sentence(found[slug])} |"
+            f"| {{doc}}`/{page.name}` | {costs.row(found[slug])} |"
             for page in book.pages
             if (slug := costs.slug(page)) in found
         ]
-        text = ["| page | running it takes |", "|---|---|", *rows]
+        head = "| page | time | memory | taken from the cache |"
+        text = [head, "|---|--:|--:|---|", *rows]
         return self.parse_text_to_nodes("\n".join(text))
 
 

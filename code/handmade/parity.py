@@ -57,6 +57,7 @@ def parity(
     where: Where = None,
     rtol: float | None = None,
     nan_equal: bool = False,
+    against: str | None = None,
     checkpoint: str | None = None,
 ) -> ParityReport:
     """Compare two models layer by layer, both in eval mode.
@@ -72,7 +73,8 @@ def parity(
     ``where`` (B, T), bool, picks the tokens to compare: not the padding. A
     dict gives it to some of the ``layers`` only: a pooled output has no
     tokens, an encoder others than a decoder. ``rtol`` is 1e-4 in float32 and
-    1e-10 in float64. ``checkpoint`` names the weights for the ledger.
+    1e-10 in float64. For the ledger, ``against`` names the reference where
+    its class does not say what it is, and ``checkpoint`` the weights.
 
     Models whose parameters lie elsewhere are computed on `handmade.device()`
     from copies of their parameters: nothing of theirs is moved. A model
@@ -81,8 +83,9 @@ def parity(
     Raises ParityError at the first layer that differs, ValueError where a
     path names no module or nothing can be compared.
     """
-    for label, text in {"name": name, "checkpoint": checkpoint}.items():
-        missing = text is None and label == "checkpoint"
+    said = {"name": name, "against": against, "checkpoint": checkpoint}
+    for label, text in said.items():
+        missing = text is None and label != "name"
         if not missing and not (isinstance(text, str) and text.strip()):
             raise ValueError(f"{label}: got {text!r}, want a name to show")
     if rtol is not None and not (isfinite(rtol) and rtol >= 0):
@@ -99,7 +102,7 @@ def parity(
         rows.append(row)
     report = ParityReport(
         name=name,
-        against=class_of(theirs),
+        against=against or class_of(theirs),
         checkpoint=checkpoint,
         device=where_run,
         dtype=rows[-1].dtype,
