@@ -275,11 +275,19 @@ def test_every_figure_in_prose_has_its_alternative(page: Page):
 
 
 def test_pins_are_exact_and_ranges_are_loose():
-    text = (ROOT / "requirements.txt").read_text()
-    pins = [line for line in text.splitlines() if line[:1].isalpha()]
-    assert all(re.match(r"[\w.-]+==[\w.+]+( ;|$)", line) for line in pins)
-    assert "torch==2.13.0" in pins
-    project = tomllib.loads((CODE / "pyproject.toml").read_text())["project"]
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    pins = [line for line in lines if line[:1].isalpha()]
+    assert all(re.match(r"[\w.-]+==[\w.+]+ (;.* )?\\", p) for p in pins)
+    assert "--only-binary :all:" in lines  # what is built asks for more
+    one = r"    --hash=sha256:[0-9a-f]{64}"
+    below = "\n".join([*lines[lines.index(pins[0]) :], ""])
+    assert re.fullmatch(rf"([a-z].* \\\n({one} \\\n)*{one}\n)+", below)
+    torch = (ROOT / "requirements-torch.txt").read_text().splitlines()
+    assert [line for line in torch if line[0] != "#"] == ["torch==2.13.0"]
+    text = (CODE / "pyproject.toml").read_text()
+    (build,) = tomllib.loads(text)["build-system"]["requires"]
+    assert f"{build} \\" in pins
+    project = tomllib.loads(text)["project"]
     assert project["requires-python"].startswith(">=3.11")
     for range_ in project["dependencies"]:
         assert "==" not in range_, range_
