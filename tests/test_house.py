@@ -34,6 +34,8 @@ LEVELS = {
     "experiments": 5,
 }
 REFERENCES = {"transformers", "peft"}
+# pages that read one as torch does by itself since 2.6, without the words
+UNSAID = {"book/text/embeddings"}
 HOMONYMS = {"train"}  # every page that trains has a loop of its own
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SHOWN = [*MODULES, *sorted((CODE / "bookbinder").rglob("*.py"))]
@@ -170,6 +172,33 @@ def test_no_pickle_and_no_remote_code(path: Path):
             assert node.arg not in ("trust_remote_code", "allow_pickle")
         if isinstance(node, ast.Call):
             assert getattr(node.func, "id", "") not in ("eval", "exec")
+
+
+def loads(tree: ast.AST) -> list[bool]:
+    """Return, for each `torch.load(…)`, whether it says weights_only=True."""
+    return [
+        any(
+            word.arg == "weights_only"
+            and getattr(word.value, "value", None) is True
+            for word in node.keywords
+        )
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "torch.load"
+    ]
+
+
+def test_where_a_file_of_torch_is_read_it_says_weights_only():
+    """torch.load without it could run what the file says."""
+    for page in PAGES:
+        for cell in page.cells("code"):
+            found = loads(python_of(cell.source))
+            assert all(found) or page.name in UNSAID, page.name
+    for path in (*ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/*.py")):
+        assert all(loads(tree_of(path))), path
+    assert loads(ast.parse("torch.load(f, weights_only=True)")) == [True]
+    assert loads(ast.parse("a(torch.load(f))")) == [False]
+    assert loads(ast.parse("torch.load(f, weights_only=False)")) == [False]
 
 
 def test_the_folders_are_the_parts_of_the_book():
