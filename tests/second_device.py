@@ -29,6 +29,10 @@ from torch.utils._pytree import tree_leaves, tree_map
 NAME = "second"
 backend_registration._setup_privateuseone_for_python_backend(NAME)
 DEVICE = torch.device(NAME, 0)
+# torch.random.fork_rng asks every device for its state: here, the CPU's
+MODULE = getattr(torch, NAME)
+MODULE.get_rng_state = lambda device=None: torch.get_rng_state()
+MODULE.set_rng_state = lambda state, device=None: torch.set_rng_state(state)
 CPU = torch.device("cpu")
 
 # what may see two devices at once: it carries numbers from one to the other

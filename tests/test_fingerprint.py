@@ -119,7 +119,7 @@ def test_a_change_of_what_is_computed_runs_its_pages_only(package):
     path.write_text(path.read_text(encoding="utf-8") + "\nNEW = 1\n")
     stale = to_execute()
     assert "blocks/rope" in stale
-    assert "text/bpe" not in stale
+    assert "start/setup" not in stale
     page = BOOK.page("blocks/rope")
     reason = twin.must_run(BOOK, page, TWINS[page])
     assert reason == "changed: handmade.blocks.rope"

@@ -55,6 +55,7 @@ CASES: dict[str, Callable[[To], Any]] = {}
 PARTS = ("blocks", "models", "inference", "training")
 # public functions that no case enters, and why
 EXEMPT: dict[str, str] = {
+    "blocks.why_attention.Recall": "what the two models share",
     "blocks.why_attention.RecurrentRecall": "torch's GRU has a kernel there",
     "blocks.why_attention.recall_batch": "data, drawn by a CPU generator",
     "blocks.why_attention.matrix_products": "counts a graph's nodes",

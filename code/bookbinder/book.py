@@ -163,7 +163,7 @@ class Book:
             if page.name in (wanted, f"book/{wanted}"):
                 return page
         raise ValueError(
-            f"page: got {name!r}, wanted one of "
+            f"page: got {name!r}, want one of "
             f"{[page.name for page in self.pages]}"
         )
 

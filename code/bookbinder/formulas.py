@@ -53,16 +53,16 @@ def rewrite(token: Token, lines: list[str], links: Links) -> None:
         lines[i] = macros.expand(lines[i], links.macros)
     if token.type == "amsmath":
         return
-    added = ""
+    added, last = "", lines[end - 1]
+    # what follows is the label
+    before, after = last[: last.rindex("$$")], last[last.rindex("$$") + 2 :]
     if needs_rows(token.content):
         lines[start] = lines[start].replace("$$", "$$\\begin{aligned}", 1)
         added = "\\end{aligned}"
     if token.type == "math_block_label":
-        added += tag(token.info, links)
-    last = lines[end - 1]
-    before = last[: last.rindex("$$")]  # what follows is the label
+        added, after = added + tag(token.info, links), ""
     if before.strip(" \t>") or end - start == 1:
-        lines[end - 1] = f"{before}{added}$$"
+        lines[end - 1] = f"{before}{added}$${after}"
     else:
         lines[end - 2] += added
-        lines[end - 1] = f"{before}$$"
+        lines[end - 1] = f"{before}$${after}"
