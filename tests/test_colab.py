@@ -1,7 +1,8 @@
-"""A twin on a machine like Colab: torch is there, the book is not.
+"""A published twin on a machine like Colab: torch is there, the book is not.
 
-The notebook is all that the reader has. Its first cell must bring the package
-and the weights, and must not touch the torch that is installed.
+The notebook is all that the reader has. Its first cell must bring the package,
+as it was when the notebook was published, and the weights, and must not touch
+the torch that is installed.
 """
 
 import json
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from bookbinder import twin
+from bookbinder import stamp, twin
 from bookbinder.book import find_book
 from nbclient import NotebookClient
 
@@ -71,6 +72,15 @@ def repository(tmp_path) -> Path:
     return bare
 
 
+def later_main(repository: Path) -> None:
+    """Put a commit on main without the package: nobody may install it."""
+    who = ("-c", "user.name=ada", "-c", "user.email=ada@example.org")
+    git = ("git", "-C", repository, *who)
+    tree = run(*git, "hash-object", "-w", "-t", "tree", os.devnull).strip()
+    made = run(*git, "commit-tree", tree, "-p", "HEAD", "-m", "Empty")
+    run(*git, "update-ref", "HEAD", made.strip())
+
+
 def torch_files(python: Path) -> str:
     """Return torch's RECORD: the hashes of all that its wheel installed."""
     code = (
@@ -103,8 +113,11 @@ def test_a_twin_runs_with_only_what_its_set_up_cell_installs(
 
     away = tmp_path / "content"
     away.mkdir()
-    notebook = nbformat.read(page.twin, as_version=4)
-    assert book.repository in twin.code_cells(notebook)[0].source
+    text = page.twin.read_text(encoding="utf-8")
+    commit = run("git", "-C", repository, "rev-parse", "HEAD").strip()
+    later_main(repository)
+    notebook = nbformat.reads(stamp.stamped(text, commit), as_version=4)
+    assert f"@{commit}#" in twin.code_cells(notebook)[0].source
     for cell in twin.code_cells(notebook):
         cell.outputs = []
 

@@ -122,10 +122,13 @@ def test_a_build_runs_nothing_and_shows_the_twins(book):
     # a fork's links are the fork's
     assert "https://github.com/ada/engine" in page
     assert (
-        "colab.research.google.com/github/ada/engine/blob/main/book/first.ipynb"
-        in page
+        "colab.research.google.com/github/ada/engine/blob/published/book/"
+        "first.ipynb" in page
     )
-    assert "mybinder.org/v2/gh/ada/engine/main" in page
+    assert "mybinder.org/v2/gh/ada/engine/published?" in page
+    # what is edited is the source, which no commit is stamped into
+    assert "github.com/ada/engine/edit/main/book/first.md" in page
+    assert page.count("/published") == 2
     assert "github.com/handmade-transformers" not in page
     assert "https://ada.github.io/engine/book/first.html" in page
     sitemap = (html / "sitemap.xml").read_text()

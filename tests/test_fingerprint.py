@@ -74,19 +74,19 @@ def test_other_words_run_no_page(package, module):
 
 
 def test_another_torch_runs_every_page(tmp_path):
-    for name in ("_toc.yml", "_config.yml", "requirements.txt"):
+    for name in ("_toc.yml", "_config.yml", *fingerprint.REQUIREMENTS):
         shutil.copy(BOOK.root / name, tmp_path)
     shutil.copytree(BOOK.root / "book", tmp_path / "book")
     book = Book(tmp_path)
     pinned = fingerprint.pins(book)["torch"]
     assert to_execute(book) == []
     new = "torch==99.1.0"
-    edit(tmp_path / "requirements.txt", f"torch=={pinned}", new)
+    edit(tmp_path / "requirements-torch.txt", f"torch=={pinned}", new)
     assert len(to_execute(book)) == len(PAGES)
     said = twin.must_run(book, PAGES[0], TWINS[PAGES[0]])
     assert said == f"changed: torch {pinned} -> 99.1.0"
     # and nobody writes twins with what is not pinned
-    with pytest.raises(ValueError, match=r"want 99\.1\.0 as in requirements"):
+    with pytest.raises(ValueError, match=r"want 99\.1\.0 as in the requ"):
         sync.execute(book, book.page(PAGES[0].name))
 
 
@@ -205,11 +205,13 @@ def test_the_probe_notes_every_path_once(tmp_path):
 
 def test_pins_are_read_from_a_requirements_file(tmp_path):
     (tmp_path / "requirements.txt").write_text(
-        "# text\n-e ./code\ntorch==2.13.0\nA==1 ; python_version > '3'\n"
+        "# text\n--only-binary :all:\nA==1 ; python_version > '3'\n"
         "b>=2\nc==3 \\\n    --hash=sha256:00\n"
+        "d==4 ; sys_platform == 'win32' \\\n    --hash=sha256:00\n"
     )
+    (tmp_path / "requirements-torch.txt").write_text("torch==2.13.0  # t\n")
     found = fingerprint.pins(Book(tmp_path))
-    assert found == {"torch": "2.13.0", "a": "1", "c": "3"}
+    assert found == {"torch": "2.13.0", "a": "1", "c": "3", "d": "4"}
 
 
 def test_tokenizers_counts_where_it_is_imported():

@@ -34,6 +34,8 @@ LEVELS = {
     "experiments": 5,
 }
 REFERENCES = {"transformers", "peft"}
+# pages that read one as torch does by itself since 2.6, without the words
+UNSAID = {"book/text/embeddings"}
 HOMONYMS = {"train"}  # every page that trains has a loop of its own
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SHOWN = [*MODULES, *sorted((CODE / "bookbinder").rglob("*.py"))]
@@ -172,6 +174,33 @@ def test_no_pickle_and_no_remote_code(path: Path):
             assert getattr(node.func, "id", "") not in ("eval", "exec")
 
 
+def loads(tree: ast.AST) -> list[bool]:
+    """Return, for each `torch.load(…)`, whether it says weights_only=True."""
+    return [
+        any(
+            word.arg == "weights_only"
+            and getattr(word.value, "value", None) is True
+            for word in node.keywords
+        )
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "torch.load"
+    ]
+
+
+def test_where_a_file_of_torch_is_read_it_says_weights_only():
+    """torch.load without it could run what the file says."""
+    for page in PAGES:
+        for cell in page.cells("code"):
+            found = loads(python_of(cell.source))
+            assert all(found) or page.name in UNSAID, page.name
+    for path in (*ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/*.py")):
+        assert all(loads(tree_of(path))), path
+    assert loads(ast.parse("torch.load(f, weights_only=True)")) == [True]
+    assert loads(ast.parse("a(torch.load(f))")) == [False]
+    assert loads(ast.parse("torch.load(f, weights_only=False)")) == [False]
+
+
 def test_the_folders_are_the_parts_of_the_book():
     folders = {p.name for p in PACKAGE.iterdir() if p.is_dir()}
     others = {"exercises", "weights", "widgets", "__pycache__"}
@@ -275,11 +304,19 @@ def test_every_figure_in_prose_has_its_alternative(page: Page):
 
 
 def test_pins_are_exact_and_ranges_are_loose():
-    text = (ROOT / "requirements.txt").read_text()
-    pins = [line for line in text.splitlines() if line[:1].isalpha()]
-    assert all(re.match(r"[\w.-]+==[\w.+]+( ;|$)", line) for line in pins)
-    assert "torch==2.13.0" in pins
-    project = tomllib.loads((CODE / "pyproject.toml").read_text())["project"]
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    pins = [line for line in lines if line[:1].isalpha()]
+    assert all(re.match(r"[\w.-]+==[\w.+]+ (;.* )?\\", p) for p in pins)
+    assert "--only-binary :all:" in lines  # what is built asks for more
+    one = r"    --hash=sha256:[0-9a-f]{64}"
+    below = "\n".join([*lines[lines.index(pins[0]) :], ""])
+    assert re.fullmatch(rf"([a-z].* \\\n({one} \\\n)*{one}\n)+", below)
+    torch = (ROOT / "requirements-torch.txt").read_text().splitlines()
+    assert [line for line in torch if line[0] != "#"] == ["torch==2.13.0"]
+    text = (CODE / "pyproject.toml").read_text()
+    (build,) = tomllib.loads(text)["build-system"]["requires"]
+    assert f"{build} \\" in pins
+    project = tomllib.loads(text)["project"]
     assert project["requires-python"].startswith(">=3.11")
     for range_ in project["dependencies"]:
         assert "==" not in range_, range_

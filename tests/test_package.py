@@ -15,6 +15,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from bookbinder import fingerprint
+from bookbinder.book import Book
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 CODE = ROOT / "code"
@@ -38,6 +42,8 @@ EXTRA_OF = {
     "bookbinder/": "bind",
 }
 # asked for where a caller uses it, and named in the docstring of who asks
+# torch pins its CUDA packages itself
+TORCHS_OWN = ("cuda-", "nvidia-", "triton")
 AT_CALL = {"transformers", "huggingface_hub", "pip", "IPython"}
 
 
@@ -191,13 +197,14 @@ def test_mypy_is_strict_where_readers_import():
         assert (ROOT / path).exists()
 
 
-def test_the_pinned_versions_are_those_that_the_extras_allow():
-    """`pip install -r requirements.txt` asks for the package's extras too."""
-    from packaging.requirements import Requirement
+def pinned() -> dict[str, str]:
+    """Return what set-up installs: package -> version."""
+    return fingerprint.pins(Book(ROOT))
 
-    text = (ROOT / "requirements.txt").read_text()
-    assert re.search(r"^-e \./code\[bind\]$", text, re.MULTILINE)
-    pins = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", text, re.MULTILINE))
+
+def test_the_pinned_versions_are_those_that_the_extras_allow():
+    """Set-up installs the package with --no-deps: the lock has its extras."""
+    pins = pinned()
     lines = [*PROJECT["dependencies"]]
     for extra in PROJECT["optional-dependencies"].values():
         lines += extra
@@ -205,6 +212,32 @@ def test_the_pinned_versions_are_those_that_the_extras_allow():
         if requirement.name != "handmade":
             pin = pins[requirement.name.lower()]
             assert requirement.specifier.contains(pin), requirement
+
+
+def test_nothing_that_is_needed_is_missing_from_the_lock():
+    """pip looks nothing up: what a locked package asks for stands there."""
+    pins = pinned()
+    lines = [*PROJECT["dependencies"], "handmade[bind]"]
+    for line in (ROOT / "requirements.in").read_text().splitlines():
+        lines += [line] if line[0].isalpha() else []
+    todo, done = [Requirement(line) for line in lines], set()
+    while todo:
+        asked = todo.pop()
+        name = canonicalize_name(asked.name)
+        if str(asked) in done or name.startswith(TORCHS_OWN):
+            continue
+        done.add(str(asked))
+        if name != "handmade":
+            assert name in pins, f"{asked} is not in requirements.txt"
+            assert asked.specifier.contains(pins[name]), asked
+        for line in importlib.metadata.requires(name) or ():
+            below = Requirement(line)
+            if below.marker is None or any(
+                below.marker.evaluate({"extra": extra})
+                for extra in asked.extras or {""}
+            ):
+                todo.append(below)
+    assert len(done) > len(lines)
 
 
 def test_colab_installs_what_pages_need():

@@ -21,6 +21,8 @@ from bookbinder.book import Book, Page, fork
 from bookbinder.vendor import is_vendored
 
 SITE = Path(__file__).parent / "site"
+# the branch of the twins that install their own commit: see publish.yml
+PUBLISHED = "published"
 logger = logging.getLogger(__name__)
 
 
@@ -89,6 +91,15 @@ def _refuse(notebook, cwd: str, **_) -> None:
     raise ExtensionError(f"a page in {cwd} fits no twin: run `make sync`")
 
 
+def launch_published(app) -> None:
+    """Let Colab and Binder open the published twins.
+
+    The theme has one setting for what readers open and for what they edit;
+    the address to edit was taken from it just before.
+    """
+    app.config.html_theme_options["repository_branch"] = PUBLISHED
+
+
 def tidy_scripts(app, pagename, templatename, context, doctree) -> None:
     """Drop scripts that stand twice: jupyter-book and thebe both add one."""
     scripts = context.get("script_files", [])
@@ -148,6 +159,7 @@ def setup(app) -> dict:
     app.add_directive("page-costs", PageCosts)
     app.connect("config-inited", configure, priority=400)
     app.connect("builder-inited", seed, priority=900)
+    app.connect("builder-inited", launch_published, priority=900)
     app.connect("html-page-context", tidy_scripts, priority=999)
     app.connect("build-finished", offer_twins)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

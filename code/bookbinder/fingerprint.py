@@ -28,6 +28,8 @@ from bookbinder.book import Book
 
 ALWAYS = ("torch", "transformers")
 WHERE_IMPORTED = ("tokenizers",)
+# torch stands alone: it is the one package without a hash
+REQUIREMENTS = ("requirements.txt", "requirements-torch.txt")
 # tags that change what a cell computes; all others only show
 TAGS = {"raises-exception", "skip-execution"}
 RESULTS = "package/experiments/results/"
@@ -49,19 +51,24 @@ def _hash(data: bytes) -> str:
 
 
 def pins(book: Book) -> dict[str, str]:
-    """Return package -> version that requirements.txt asks for exactly."""
-    path = book.root / "requirements.txt"
+    """Return package -> version that the requirements ask for exactly."""
+    files = [book.root / name for name in REQUIREMENTS]
+    lines = [
+        line
+        for path in files
+        if path.exists()
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
     found = {}
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                # hashes may follow, on this line or the next
-                one = Requirement(re.split(r"#| --|\\", line)[0].strip())
-            except InvalidRequirement:
-                continue  # an option, a hash, a comment
-            exact = [s.version for s in one.specifier if s.operator == "=="]
-            if exact:
-                found[one.name.lower()] = exact[0]
+    for line in lines:
+        try:
+            # hashes may follow, on this line or the next
+            one = Requirement(re.split(r"#| --|\\", line)[0].strip())
+        except InvalidRequirement:
+            continue  # an option, a hash, a comment
+        exact = [s.version for s in one.specifier if s.operator == "=="]
+        if exact:
+            found[one.name.lower()] = exact[0]
     return found
 
 
@@ -88,7 +95,7 @@ def refuse_other_versions(book: Book, wanted: dict[str, str]) -> None:
         if installed(name) != pinned:
             raise ValueError(
                 f"{name}: got {installed(name)} installed, want {pinned} as "
-                "in requirements.txt: run `make setup`, then sync"
+                "in the requirements: run `make setup`, then sync"
             )
 
 
