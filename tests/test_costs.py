@@ -2,8 +2,8 @@
 
 import pytest
 from bookbinder import costs
-from bookbinder.book import find_book
-from test_sync import FIRST, SECOND, make_book
+from bookbinder.book import Book, find_book
+from test_sync import FIRST, SECOND, cell, cli, make_book
 
 BOOK = find_book()
 PAGES = [page for page in BOOK.pages if page.has_cells]
@@ -15,6 +15,15 @@ def test_a_page_is_measured_within_its_minute(page):
     cost = COSTS[costs.slug(page)]
     assert 0 <= cost["seconds"] <= 60
     assert 0 < cost["gigabytes"] < 12
+
+
+def test_a_page_that_waits_costs_no_more(tmp_path):
+    """On a busy machine the clock runs on; the processor's time does not."""
+    wait = cell("import time\ntime.sleep(4)")
+    make_book(tmp_path, first="(first)=\n# First\n" + wait, second=SECOND)
+    assert cli(tmp_path, "first").returncode == 0
+    kept = Book(tmp_path).pages[0].read_twin().metadata.handmade
+    assert kept.cost.seconds < 4
 
 
 def test_a_page_names_what_it_brings_into_the_cache():

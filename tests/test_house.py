@@ -34,8 +34,6 @@ LEVELS = {
     "experiments": 5,
 }
 REFERENCES = {"transformers", "peft"}
-# pages that read one as torch does by itself since 2.6, without the words
-UNSAID = {"book/text/embeddings"}
 HOMONYMS = {"train"}  # every page that trains has a loop of its own
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SHOWN = [*MODULES, *sorted((CODE / "bookbinder").rglob("*.py"))]
@@ -193,7 +191,7 @@ def test_where_a_file_of_torch_is_read_it_says_weights_only():
     for page in PAGES:
         for cell in page.cells("code"):
             found = loads(python_of(cell.source))
-            assert all(found) or page.name in UNSAID, page.name
+            assert all(found), page.name
     for path in (*ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/*.py")):
         assert all(loads(tree_of(path))), path
     assert loads(ast.parse("torch.load(f, weights_only=True)")) == [True]
