@@ -8,7 +8,7 @@ import inspect
 
 import pytest
 import torch
-from handmade.contracts import Cache, Decoder
+from handmade.contracts import Cache, Decoder, device_of
 from handmade.inference.beam import beam_search
 from handmade.inference.cache import KVCache
 from handmade.inference.generate import generate
@@ -210,3 +210,21 @@ def test_loops_use_nothing_but_the_contracts(model):
             results.append(found if loop is generate else found.ids)
         assert torch.equal(*results)
         assert strict.asked == {("cache", True), ("n", 1)}
+
+
+def test_where_a_model_lives():
+    assert device_of(torch.nn.Linear(2, 2, device="meta")).type == "meta"
+    assert device_of(torch.nn.ReLU()) is None
+    assert device_of(lambda ids: ids) is None
+
+
+def test_padding_does_not_count_against_the_limit(model):
+    ids = some_ids(1, 66)  # the model reads 64
+    mask = torch.ones_like(ids)
+    mask[:, :5] = 0
+    logits = model(ids, mask)
+    assert_close(logits[:, 5:], model(ids[:, 5:]))
+    positions = torch.arange(66)[None] % 64
+    assert model(ids, positions=positions).shape == (1, 66, V)
+    with pytest.raises(ValueError, match="length of ids: got 66, want 1 to"):
+        model(ids)

@@ -266,6 +266,8 @@ def test_what_may_lie_in_a_file_unused():
     with pytest.raises(ValueError, match=r"unexpected: h.0.attn.masked_bias"):
         load(gpt2(), weights, GPT2)
     load(gpt2(), weights, GPT2, ignored=["h.{}.attn.masked_bias"])
+    first = {"h.0.attn.masked_bias": torch.tensor(-1e4), **gpt2_weights()}
+    load(gpt2(), first, GPT2, ignored=["h.{}.attn.masked_bias"])
 
 
 TIED_TABLE = {**GPT2, "lm_head.weight": "lm_head.weight"}

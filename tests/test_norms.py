@@ -214,3 +214,13 @@ def test_batch_norm_wants_a_batch():
     with pytest.raises(ValueError, match="x: got one vector"):
         BatchNorm(6)(torch.zeros(1, 6))
     assert BatchNorm(6).eval()(torch.zeros(1, 6)).shape == (1, 6)
+
+
+def test_batch_norm_remembers_numbers_not_graphs():
+    norm = BatchNorm(3)
+    for _ in range(2):  # a graph kept from the first pass would be freed
+        x = torch.randn(5, 3, requires_grad=True)
+        norm(x).sum().backward()
+    for buffer in (norm.running_mean, norm.running_var):
+        assert not buffer.requires_grad
+        assert buffer.grad_fn is None

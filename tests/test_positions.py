@@ -153,3 +153,15 @@ def test_a_mask_or_positions_break_it(how):
 def test_errors(wrong, message):
     with pytest.raises(ValueError, match=message):
         wrong()
+
+
+@pytest.mark.parametrize("at", [-1, -3, 4, 9])
+def test_a_position_off_the_table_is_named(at):
+    table = LearnedPositions(4, 2)
+    with pytest.raises(ValueError, match=rf"positions: got {at}, want 0 to 3"):
+        table(torch.tensor([0, at, 1]))
+
+
+def test_one_number_cannot_hold_a_sine_and_a_cosine():
+    with pytest.raises(ValueError, match="d_model: got 1"):
+        sinusoidal_positions(torch.arange(3), 1)

@@ -98,3 +98,9 @@ def test_a_recurrence_waits_and_attention_does_not(T):
 def test_a_tensor_without_a_graph_is_an_error():
     with pytest.raises(ValueError, match="y: got"):
         matrix_products(torch.ones(2))
+
+
+def test_every_key_may_be_asked():
+    keys, _, asked, _ = recall_batch(KEYS, 2, torch.Generator())
+    for drawn in (keys, asked):
+        assert torch.equal(drawn.sort().values[0], torch.arange(KEYS))
