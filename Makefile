@@ -15,6 +15,8 @@ else
 BIN = $(VENV)/bin
 endif
 PY = $(BIN)/python
+# stands beside an environment of ours while it is made
+HALF = $(VENV:%/=%).half
 ifeq ($(TORCH),cpu)
 TORCH_INDEX = --index-url https://download.pytorch.org/whl/cpu
 endif
@@ -32,7 +34,14 @@ help:
 $(VENV)/ready: requirements.txt requirements-torch.txt \
   requirements-models.txt code/pyproject.toml
 	@echo "== installing into $(VENV) (the first time takes some minutes)"
-	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@test -e $(VENV) || touch $(HALF)
+	@# killed before: made anew. One that was there keeps what it holds
+	@if test -e $(HALF); then $(PYTHON) -m venv --clear $(VENV); \
+	  else $(PY) -m pip --version >/dev/null 2>&1 || \
+	  $(PYTHON) -m venv $(VENV); fi
+	@$(PY) -m pip --version >/dev/null || { echo "$(VENV): got an environment" \
+	  "whose pip does not run, want it whole or gone: delete it" >&2; exit 1; }
+	@rm -f $(HALF)
 	$(PY) -m pip install --progress-bar on --no-deps --require-hashes \
 	  -r requirements.txt
 	$(PY) -m pip install --progress-bar on -r requirements-torch.txt \

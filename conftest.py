@@ -10,7 +10,9 @@ one, "second", unless the option names a real one.
 """
 
 import os
+from pathlib import Path
 
+SANITIZE = Path(__file__).parent / "tests" / "nbval-sanitize.cfg"
 LEDGER = "application/vnd.handmade.parity+json"
 
 
@@ -29,6 +31,9 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # by its whole path: pytest may be called in any folder of the book
+    if getattr(config.option, "nbval_sanitize_with", "") is None:
+        config.option.nbval_sanitize_with = str(SANITIZE)
     device = config.getoption("--device")
     # the fake one exists only inside the tests that ask for it
     if device and device != "second":

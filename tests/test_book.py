@@ -48,6 +48,12 @@ def test_a_page_that_cannot_be_read_is_named(book, text, what):
     refused(book, "first.md", what)
 
 
+def test_a_page_that_is_a_folder_is_named(book):
+    (book.root / "book" / "first.md").unlink()
+    (book.root / "book" / "first.md").mkdir()
+    refused(book, "first.md", "want a page")
+
+
 def test_a_page_that_is_not_there_is_named(book):
     book.page("second").source.unlink()
     refused(book, "second.md", "_toc.yml names book/second")

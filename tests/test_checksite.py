@@ -1,8 +1,14 @@
 """The guard before publishing: a whole site passes, each lack is named."""
 
+import importlib.util
+import json
+import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
+from bookbinder import sitefiles, vendor
 from bookbinder.checksite import WIDGET_STATE, check_site, main
 
 TOC = """
@@ -18,6 +24,18 @@ parts:
 """
 PAGES = ("book/intro", "book/blocks/attention", "book/blocks/masks")
 WIDGETS = ("require", "local-widgets", "embed-amd")
+SCRIPT = b"a script,\r\nof two lines\n"
+CHECKSUM = f"{zlib.crc32(SCRIPT.replace(bytes([13]), b'')):08x}"
+VENDORED = {
+    "mathjax.js": b"vendored script",
+    "fonts/a.woff": b"wOFF" + bytes(4) + struct.pack(">I", 16) + b"font",
+    "fonts/b.woff2": b"wOF2" + bytes(4) + struct.pack(">I", 15) + b"two",
+}
+STYLE = """
+a {{ background: url("data:image/svg+xml;utf8,%3Csvg%3E") }}
+@font-face {{ src: url( '{}b.woff2?v=1#iefix' ) }}
+b {{ fill: url(#gradient) }}
+"""
 PROSE = "What a page says, at some length. " * 5
 
 
@@ -26,8 +44,12 @@ def html(depth: int, extra: str = "", prose: str = PROSE) -> str:
     return f"""<!DOCTYPE html><html><head>
     <link rel="stylesheet" href="{up}_static/book.css?v=1">
     <link rel="canonical" href="https://example.org/elsewhere">
+    <script src="{up}_static/pages.js?v={CHECKSUM}"></script>
+    <link rel="stylesheet" href="{up}_static/pygments.css?v=00000000">
     <script src="{up}_static/mathjax.js?digest=2"></script></head>
-    <body><nav>{PROSE}</nav><article><h1>Title</h1><p>{prose}</p>
+    <body><a href="{up}_sources/book/blocks/masks.ipynb">the twin</a>
+    <a href="https://example.org/elsewhere.ipynb">Colab</a>
+    <nav>{PROSE}</nav><article><h1>Title</h1><p>{prose}</p>
     <script>"{PROSE}"</script>{extra}</article></body></html>"""
 
 
@@ -40,11 +62,31 @@ def book(tmp_path) -> Path:
         page = site / f"{name}.html"
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(html(name.count("/")), encoding="utf-8")
-    (site / "_static").mkdir()
-    files = ["index.html", "search.html", "searchindex.js"]
-    files += ["_static/book.css", "_static/mathjax.js"]
+    (site / "_static" / "styles").mkdir(parents=True)
+    files = ["index.html", "search.html", "_static/pygments.css"]
     for name in (*files, *(f"_static/{name}.js" for name in WIDGETS)):
         (site / name).write_text("something", encoding="utf-8")
+    (site / "_static/pages.js").write_bytes(SCRIPT)
+    (site / "_static/book.css").write_text(STYLE.format("fonts/"))
+    (site / "_static/styles/ours.css").write_text(STYLE.format("../fonts/"))
+    index = json.dumps({"docnames": PAGES, "terms": {"a(b)": 1}})
+    (site / "searchindex.js").write_text(f"Search.setIndex({index})")
+    theme = Path(importlib.util.find_spec("sphinx").origin).parent
+    source = theme / sitefiles.THEMES["sphinx"] / "searchtools.js"
+    shutil.copy(source, site / "_static")
+    # what `vendor` leaves, and Sphinx copies
+    folder = tmp_path / "book" / "vendor"
+    for name, data in VENDORED.items():
+        for file in (folder / name, site / "_static" / name):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
+    mark = {"from": "x", "files": vendor.hashes(folder)}
+    (folder / vendor.MARK).write_text(json.dumps(mark))
+    # one page with cells
+    for file in (tmp_path, site / "_sources"):
+        file = file / "book/blocks/masks.ipynb"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text('{"cells": []}')
     return tmp_path
 
 
@@ -87,7 +129,7 @@ def test_vendored_script_must_be_there(book, how):
     else:
         script.write_text("", encoding="utf-8")
     found = faults(book).splitlines()
-    assert len(found) == len(PAGES)
+    assert len(found) == len(PAGES) + 1
     assert all("_static/mathjax.js" in fault for fault in found)
 
 
@@ -122,9 +164,93 @@ def test_widgets_need_their_scripts(book):
     assert faults(book) == ""
 
 
-def test_site_without_search_is_partial(book):
-    (book / "site/searchindex.js").write_text("", encoding="utf-8")
-    assert faults(book) == "searchindex.js: missing or empty"
+LOST = """
+_sources/book/blocks/masks.ipynb: the twin is missing
+_static/fonts/a.woff: missing
+_static/fonts/b.woff2: missing
+_static/mathjax.js: missing
+_static/pages.js: missing or empty
+searchindex.js: missing
+search.html: missing or empty
+"""
+CUT = """
+_sources/book/blocks/masks.ipynb: not the twin beside the page
+_static/fonts/a.woff: a cut font
+_static/fonts/b.woff2: a cut font
+_static/mathjax.js: cut or changed
+_static/pages.js?v=: cut or changed
+_static/searchtools.js: cut or changed
+searchindex.js: cut
+"""
+
+
+def cases(table: str) -> list:
+    lines = (line.split(": ") for line in table.strip().splitlines())
+    return [pytest.param(*line, id=line[0]) for line in lines]
+
+
+@pytest.mark.parametrize(("name", "what"), cases(LOST))
+def test_a_file_that_is_gone_is_named(book, name, what):
+    (book / "site" / name).unlink()
+    assert any(
+        name in fault and what in fault for fault in faults(book).splitlines()
+    )
+
+
+@pytest.mark.parametrize(("name", "what"), cases(CUT))
+def test_a_file_that_was_cut_is_named(book, name, what):
+    path = book / "site" / name.removesuffix("?v=")
+    path.write_bytes(path.read_bytes()[:-1])
+    assert any(
+        name in fault and what in fault for fault in faults(book).splitlines()
+    )
+
+
+def test_fonts_that_a_style_asks_for_are_there(book):
+    """Not only the vendored ones: there is no record of a theme's."""
+    (book / "book/vendor" / vendor.MARK).unlink()
+    (book / "site/_static/fonts/b.woff2").write_bytes(b"")
+    found = faults(book).splitlines()
+    assert found[:2] == [
+        f"_static/{style}: asks for {address}b.woff2?v=1#iefix, "
+        "which is missing or empty"
+        for style, address in (
+            ("book.css", "fonts/"),
+            ("styles/ours.css", "../fonts/"),
+        )
+    ]
+    assert found[2:] == ["_static/fonts/b.woff2: a cut font"]
+    style = book / "site/_static/book.css"
+    style.write_text("a { src: url(//example.org/a.woff2) }")
+    assert "book.css: takes //example.org/a.woff2" in faults(book)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "Search.setIndex([1])", "Search.setIndex({})", "Search.setIndex(3)"],
+)
+def test_what_is_no_search_index_is_refused(book, text):
+    (book / "site/searchindex.js").write_text(text)
+    assert faults(book) == "searchindex.js: cut, or no search index"
+
+
+def test_a_search_index_knows_every_page(book):
+    index = json.dumps({"docnames": PAGES[1:]})
+    (book / "site/searchindex.js").write_text(f"Search.setIndex({index})")
+    assert faults(book) == f"searchindex.js: does not know {PAGES[0]}"
+
+
+def test_a_notebook_that_a_page_offers_is_there(book):
+    rewrite(book, extra='<a href="../_sources/book/intro.ipynb">it</a>')
+    assert faults(book) == (
+        "book/intro: asks for ../_sources/book/intro.ipynb, "
+        "which is missing or empty"
+    )
+
+
+def test_a_page_that_is_no_text_is_named(book):
+    (book / "site/book/intro.html").write_bytes(b"caf\xe9")
+    assert "book/intro: want UTF-8" in faults(book)
 
 
 def test_nothing_at_all_is_refused(tmp_path, capsys):

@@ -3,6 +3,7 @@
 import http.client
 import json
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,50 @@ def test_sync_and_new_end_with_one_line_and_a_status(
     assert "wrote book/third/page.md" in capsys.readouterr().out
     assert main(["sync", "--check"]) == 1
     assert "stale: book/third/page" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (b"# caf\xe9\n", "want UTF-8"),
+        (b"---\na: [\n---\n# Second\n", "metadata"),
+        (b"\n", "got an empty page"),
+        (None, "want a page"),
+    ],
+)
+def test_every_command_names_a_page_that_cannot_be_read(
+    book, monkeypatch, capsys, text, what
+):
+    monkeypatch.chdir(book.root)
+    path = book.pages[1].source
+    path.unlink()
+    if text is None:
+        path.mkdir()
+    else:
+        path.write_bytes(text)
+    commands = ("sync", "sync --check", "why second", "costs second")
+    for command in commands:
+        assert main(command.split()) == 1, command
+        (told,) = capsys.readouterr().err.splitlines()
+        assert told.startswith(str(path)), command
+        assert what in told
+
+
+def test_serve_says_that_its_port_is_taken(book, monkeypatch, capsys):
+    monkeypatch.chdir(book.root)
+    site = Path(book.root, "_build", "html")
+    site.mkdir(parents=True)
+    (site / "index.html").write_text("<p>the book</p>")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        for port in (taken, 70_000):
+            serve = ["serve", "--no-browser", "--port", str(port)]
+            assert main(serve) == 1
+            (told,) = capsys.readouterr().err.splitlines()
+            assert told.startswith(f"port: got {port} (")
+            assert "want a free one" in told
 
 
 def test_serve_wants_a_built_book_and_serves_it_here(

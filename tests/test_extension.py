@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from html import unescape as html_text
+from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +21,52 @@ from test_sync import ROOT, SECOND, append, cell, make_book, rewrite
 SENTINEL = "no kernel would say 4711"
 SHOWN = "class A:\n    def b(self):\n        return 1\n\n    c = 2\n"
 REFERENCES = "(references)=\n# References\n\n```{bibliography}\n:all:\n```\n"
+
+
+STATE = "application/vnd.jupyter.widget-state+json"
+VIEW = "application/vnd.jupyter.widget-view+json"
+MODEL = "c0ffee" * 5
+# each would end a script's text, or begin one in it, if it stood in the page
+HOSTILE = "</script ><!--<script></SCRIPT\n><img src=x onerror=alert(1)>"
+
+
+def widgets() -> tuple[dict, dict]:
+    """Return (the states of a widget, its view), both with hostile text."""
+    model = {
+        "model_name": "TextModel",
+        "model_module": "@jupyter-widgets/controls",
+        "model_module_version": "2.0.0",
+        "state": {"value": HOSTILE, HOSTILE: "key"},
+    }
+    state = {"version_major": 2, "version_minor": 0, "state": {MODEL: model}}
+    view = {"model_id": MODEL, "version_major": 2, "note": HOSTILE}
+    return {STATE: state}, {VIEW: view, "text/plain": HOSTILE}
+
+
+class Scripts(HTMLParser):
+    """What a browser would find in a page: scripts by type, and images."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: dict[str, list[str]] = {}
+        self.images: list[dict] = []
+        self.texts: list[str] | None = None
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        given = dict(attrs)
+        if tag == "img":
+            self.images.append(given)
+        if tag == "script":
+            self.texts = self.found.setdefault(given.get("type", ""), [])
+            self.texts.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.texts is not None:
+            self.texts[-1] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        self.texts = None
 
 
 def first_page(told: Path) -> str:
@@ -55,7 +102,13 @@ def bind(book: Book) -> None:
                 found.execution_count = number
             cost = {"seconds": 7, "gigabytes": 1.25}
             kept = {"cost": cost, "files": {"cache/minilm-0.1.0": ""}}
-            made = sync.assemble(book, page, twin.Run(cells, kept=kept))
+            states, view = widgets()
+            if page.source.stem != "second":
+                states = {}
+            else:
+                shown = v4.new_output("display_data", view)
+                cells[0].outputs.append(shown)
+            made = sync.assemble(book, page, twin.Run(cells, states, kept))
             twin.write(page, made)
 
 
@@ -144,12 +197,28 @@ def test_a_build_runs_nothing_and_shows_the_twins(book):
         assert offered.read_bytes() == book.page(name).twin.read_bytes()
     assert SENTINEL in json.dumps(book.page("first").read_twin())
 
+    # a widget's state and view are whole, and nothing left their scripts
+    text = (html / "book" / "second.html").read_text(encoding="utf-8")
+    scripts = Scripts(text)
+    (state,), (view,) = scripts.found[STATE], scripts.found[VIEW]
+    (model,) = json.loads(state)["state"].values()
+    assert model["state"] == {"value": HOSTILE, HOSTILE: "key"}
+    assert json.loads(view)["note"] == HOSTILE
+    assert "<" not in state + view
+    assert not any(image.get("src") == "x" for image in scripts.images)
+
     # a second build sees a stale twin and stops
     changed = rewrite(book, "second", 'print("two")', 'print("2")')
     done = build(changed)
     assert done.returncode != 0
     assert "second.ipynb does not fit" in done.stdout + done.stderr
     assert "make sync" in done.stdout + done.stderr
+
+    # and a third names a page that it cannot read
+    book.page("second").source.write_bytes(b"# caf\xe9\n")
+    done = build(Book(book.root))
+    assert done.returncode != 0
+    assert "second.md: want UTF-8" in done.stdout + done.stderr
 
 
 @pytest.mark.skipif(
@@ -199,6 +268,23 @@ def test_a_page_that_fits_no_twin_is_not_executed(book, tmp_path):
         extension.execution.single_nb_execution(None, cwd=str(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["first", "second", "refs"])
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (b"# caf\xe9\n", "want UTF-8"),
+        (b"---\na: [\n---\n# First\n", "metadata"),
+        (b"", "got an empty page"),
+    ],
+)
+def test_a_page_that_cannot_be_read_is_named(book, tmp_path, name, text, what):
+    path = book.page(name).source
+    path.write_bytes(text)
+    with pytest.raises(ExtensionError, match=re.escape(str(path))) as error:
+        extension.seed(app(Book(book.root), tmp_path))
+    assert what in str(error.value)
+
+
 def test_a_half_written_twin_is_refused(book, tmp_path):
     path = book.page("second").twin
     path.write_text(path.read_text()[:100])
@@ -227,11 +313,13 @@ def test_scripts_that_stand_twice_are_loaded_once():
     assert kept == ["a.js", "b.js", "const x = 1", "const y = 1"]
 
 
-def test_without_npm_the_vendor_step_says_what_happens(tmp_path, monkeypatch):
-    shutil.copy(ROOT / "package-lock.json", tmp_path)
-    (tmp_path / "book").mkdir()
-    monkeypatch.setattr(vendor.shutil, "which", lambda _: None)
-    said = vendor.vendor(tmp_path)
-    assert "install Node.js" in said
-    assert "public networks" in said
-    assert not vendor.is_vendored(tmp_path)
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ('{"a": "</script ><!--"}', r'{"a": "\u003c/script >\u003c!--"}'),
+        ("if (a<b) f('</SCRIPT>')", r"if (a<b) f('\x3C/SCRIPT>')"),
+        ("f('<!--<script>')", r"f('\x3C!--\x3Cscript>')"),
+    ],
+)
+def test_what_stands_in_a_script_stays_inside(given, wanted):
+    assert extension.in_script(given) == wanted

@@ -21,7 +21,12 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def copy(tmp_path) -> Path:
     """Copy what plain `pytest --nbval book` reads, and one twin."""
-    for name in ("pyproject.toml", "conftest.py", "tests/nbval-sanitize.cfg"):
+    for name in (
+        "pyproject.toml",
+        "conftest.py",
+        "tests/nbval-sanitize.cfg",
+        "code/pyproject.toml",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "book").mkdir()
@@ -29,11 +34,13 @@ def copy(tmp_path) -> Path:
     return tmp_path
 
 
-def nbval(root: Path, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "pytest", "--nbval", "book", *arguments]
+def nbval(root: Path, where: str = ".") -> subprocess.CompletedProcess:
+    """Run the regression as typed in a folder of the checkout."""
+    book = os.path.relpath(root / "book", root / where)
+    command = [sys.executable, "-m", "pytest", "--nbval", book]
     clean = {k: v for k, v in os.environ.items() if "PYTEST" not in k}
     return subprocess.run(
-        command, cwd=root, env=clean, capture_output=True, text=True
+        command, cwd=root / where, env=clean, capture_output=True, text=True
     )
 
 
@@ -106,8 +113,9 @@ def test_rounding_and_the_ledgers_entry_do_not_count_but_verdicts_do(copy):
         )
     ]
     nbformat.write(notebook, path)
-    done = nbval(copy)
-    assert done.returncode == 0, done.stdout
+    for where in (".", "book", "code", "tests"):
+        done = nbval(copy, where)
+        assert done.returncode == 0, (where, done.stdout + done.stderr)
 
     text = path.read_text()
     path.write_text(

@@ -257,6 +257,50 @@ def test_a_failing_cell_stops_and_leaves_the_old_twin(book):
     assert cli(book.root, "--check").returncode == 1
 
 
+SURROGATES = (
+    'print("a")\nprint("x\\ud800y")',
+    'print("x\\udc80")',  # which would pass, as broken UTF-8
+    'print("\\ud83d\\ude00")',  # one character, but in two halves
+    'import sys\nprint("\\udfff", file=sys.stderr)',
+    'display({"text/plain": "\\udc80"}, raw=True)',
+    "class A:\n    __repr__ = lambda self: '\\udc80'\nA()",
+    ':tags: [raises-exception]\nraise ValueError("\\ud800")',
+)
+WIDGET = 'import ipywidgets as w\nw.Text("\\udc81")'
+GLUED = 'from handmade.notebook import glue\nglue("half", "x\\ud802")'
+
+
+def test_a_lone_surrogate_is_told_with_its_page_and_cell(book):
+    """No file can hold one; a kernel loses the output in silence."""
+    before = twins(book.root)
+    append(book, "first", "".join(map(cell, (*SURROGATES, WIDGET))))
+    append(book, "second", cell(GLUED) + "\nIt is {glue:text}`half`.\n")
+    done = cli(book.root, "--jobs", "2")
+    assert done.returncode == 1
+    assert twins(book.root) == before
+    want = "a lone surrogate, want text that UTF-8 can hold"
+    told = [line for line in done.stderr.splitlines() if want in line]
+    # the page has a cell of its own before them
+    wanted = {
+        f"first.md: code cell {number}: its output: got \\u{code}, "
+        for number, code in enumerate(
+            ("d800", "dc80", "d83d", "dfff", "dc80", "dc80", "d800"), 2
+        )
+    }
+    wanted.add("first.md: a widget's state: got \\udc81, ")
+    wanted.add("second.md: second-003: got '\\ud802', ")
+    assert len(told) == len(wanted)
+    assert all(any(one in line for line in told) for one in wanted)
+
+
+def test_a_failing_cell_may_say_a_lone_surrogate(book):
+    append(book, "second", cell('raise ValueError("half: \\udc80")'))
+    done = cli(book.root)
+    assert done.returncode == 1
+    assert re.search(r"second\.md: code cell 2 failed", done.stderr)
+    assert "half: \\udc80" in done.stderr
+
+
 def test_markup_no_notebook_shows_stops_and_leaves_the_old_twin(book, runs):
     before = twins(book.root)
     append(book, "second", "\n{abbr}`BPE`\n")

@@ -12,12 +12,29 @@ from bookbinder.book import find_book
 from bookbinder.sync import PageError, stale, sync
 
 
+class Server(http.server.ThreadingHTTPServer):
+    """A server that shares its port with no other, on Windows either."""
+
+    allow_reuse_address = os.name != "nt"
+    allow_reuse_port = False
+
+
 def serve(folder: str, port: int, show: bool) -> None:
-    """Serve the built book on this machine alone, until interrupted."""
+    """Serve the built book on this machine alone, until interrupted.
+
+    Raises ValueError for a port that is in use or cannot be had.
+    """
     handler = functools.partial(
         http.server.SimpleHTTPRequestHandler, directory=folder
     )
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+    try:
+        server = Server(("127.0.0.1", port), handler)
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ValueError(
+            f"port: got {port} ({why}), want a free one: --port 0 takes any, "
+            "make serve PORT=0 too"
+        ) from None
     address = f"http://127.0.0.1:{server.server_port}/"
     print(f"the book is at {address} (Ctrl-C stops)", flush=True)
     if show:
@@ -52,17 +69,16 @@ def main(arguments: list[str] | None = None) -> int:
         return experiments.main(options)
 
     book = find_book()
-    if options.command == "vendor":
-        print(vendor.vendor(book.root))
-        return 0
-    if options.command == "serve":
-        folder = book.root / "_build" / "html"
-        if not (folder / "index.html").exists():
-            print("no built book: run `make book` first", file=sys.stderr)
-            return 1
-        serve(os.fspath(folder), options.port, not options.no_browser)
-        return 0
     try:
+        if options.command == "vendor":
+            print(vendor.vendor(book.root))
+            return 0
+        if options.command == "serve":
+            folder = book.root / "_build" / "html"
+            if not (folder / "index.html").exists():
+                raise ValueError("no built book: run `make book` first")
+            serve(os.fspath(folder), options.port, not options.no_browser)
+            return 0
         if options.command == "sync" and options.check:
             reasons = stale(book)
             for name, reason in reasons.items():

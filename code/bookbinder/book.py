@@ -56,6 +56,10 @@ class Page:
             ) from None
         except UnicodeDecodeError as error:
             raise ValueError(f"{self.source}: want UTF-8: {error}") from None
+        except OSError as error:
+            raise ValueError(
+                f"{self.source}: got {error.strerror}, want a page"
+            ) from None
 
     @cached_property
     def has_cells(self) -> bool:

@@ -2,8 +2,9 @@
 
 `python -m bookbinder.checksite [_build/html]` exits with 1 and names what is
 missing: a page of `_toc.yml` that was not written, is empty, takes a script or
-a style sheet from another host, or asks for a file that is not in the site.
-It reads files only, so it needs no browser and takes a second.
+a style sheet from another host, or asks for a file that is not in the site;
+a script, a font, a search index or a twin that is gone, or cut, or another.
+It reads files only, so it needs no browser and takes some seconds.
 """
 
 import argparse
@@ -12,10 +13,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from bookbinder import sitefiles
 from bookbinder.book import toc_pages
 
 # besides the pages: without these the site opens but does not work
-ALWAYS = ("index.html", "search.html", "searchindex.js")
+ALWAYS = ("index.html", "search.html")
 # what a page with a widget's state needs to draw it without a kernel
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 WIDGET_SCRIPTS = ("require.js", "local-widgets.js", "embed-amd.js")
@@ -29,6 +31,7 @@ class Page(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.assets: list[str] = []
+        self.notebooks: list[str] = []
         self.scripts: list[str] = []
         self.text: list[str] = []
         self.has_widgets = False
@@ -48,6 +51,9 @@ class Page(HTMLParser):
                 self.assets.append(given["src"])
         if tag == "link" and "stylesheet" in given.get("rel", "").split():
             self.assets.append(given.get("href", ""))
+        target = urlsplit(given.get("href", "")) if tag == "a" else None
+        if target and not target.netloc and target.path.endswith(".ipynb"):
+            self.notebooks.append(target.path)
         if tag == "img":
             self.assets.append(given.get("src", ""))
 
@@ -68,11 +74,14 @@ def check_page(site: Path, name: str) -> list[str]:
     if not path.is_file():
         return [f"{name}: the page is not in the site"]
     page = Page()
-    page.feed(path.read_text(encoding="utf-8"))
+    try:
+        page.feed(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        return [f"{name}: want UTF-8: {error}"]
     faults = []
     if len("".join(page.text)) < LEAST_TEXT:
         faults.append(f"{name}: the page is empty")
-    for asset in dict.fromkeys(page.assets):
+    for asset in dict.fromkeys([*page.assets, *page.notebooks]):
         fault = _check_asset(site, path, asset)
         if fault:
             faults.append(f"{name}: {fault}")
@@ -103,6 +112,8 @@ def _check_asset(site: Path, page: Path, asset: str) -> str | None:
         return f"asks for {asset}, which is outside the site"
     if not file.is_file() or file.stat().st_size == 0:
         return f"asks for {asset}, which is missing or empty"
+    if sitefiles.wrong_checksum(asset, file):
+        return f"asks for {asset}, which is cut or changed"
     return None
 
 
@@ -119,7 +130,7 @@ def check_site(site: Path, toc: Path) -> list[str]:
             faults.append(f"{name}: missing or empty")
     for name in pages:
         faults += check_page(site, name)
-    return faults
+    return faults + sitefiles.check_files(site, toc.parent, pages)
 
 
 def main(argv: list[str] | None = None) -> int:

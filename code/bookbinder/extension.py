@@ -5,12 +5,15 @@ read: the page shows exactly what the regression verified. JavaScript, fonts
 and MathJax come from `book/vendor`, which the site serves itself.
 """
 
+import json
+import re
 import shutil
 from pathlib import Path
 
 from docutils import nodes
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
+from myst_nb.core import render
 from myst_nb.core.execute import cache as execution
 from sphinx.errors import ExtensionError
 from sphinx.util import logging
@@ -23,6 +26,8 @@ from bookbinder.vendor import is_vendored
 SITE = Path(__file__).parent / "site"
 # the branch of the twins that install their own commit: see publish.yml
 PUBLISHED = "published"
+# what ends a script's text, or changes how a browser reads on
+ENDS = re.compile(r"<(?=!--|/?script)", re.IGNORECASE)
 logger = logging.getLogger(__name__)
 
 
@@ -61,8 +66,11 @@ def seed(app) -> None:
     folder = Path(app.outdir).parent / ".jupyter_cache"
     shutil.rmtree(folder, ignore_errors=True)
     cache = get_cache(folder)
-    for page in book.pages:
-        _seed_page(cache, page)
+    try:
+        for page in book.pages:
+            _seed_page(cache, page)
+    except ValueError as error:  # it names the file and what is wrong
+        raise ExtensionError(str(error)) from None
     # a page that fits no twin would be executed: the build must not
     execution.single_nb_execution = _refuse
     app.config.nb_execution_cache_path = str(folder)
@@ -74,17 +82,28 @@ def _seed_page(cache, page: Page) -> None:
     if page.has_cells:
         if not page.twin.exists():
             raise ExtensionError(f"{page.source} has no twin: run `make sync`")
-        try:
-            stored = page.read_twin()
-            source = twin.with_outputs(page, twin.page_cells(stored))
-        except ValueError as error:
-            raise ExtensionError(str(error)) from error
+        stored = page.read_twin()
+        source = twin.with_outputs(page, twin.page_cells(stored))
         for key in ("widgets", "language_info"):
             source.metadata[key] = stored.metadata.get(key, {})
     bundle = CacheBundleIn(
         source, str(page.source), data={"execution_seconds": 0.0}
     )
     cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+
+
+def in_script(content: str) -> str:
+    """Return what myst-nb writes into a <script>, so that it stays inside.
+
+    It keeps to `</script>` alone. In JSON, a widget's state above all, each
+    `<` may be written as its number; in a script only where it stands in a
+    text, as those that end a script do.
+    """
+    try:
+        json.loads(content)
+    except ValueError:
+        return ENDS.sub(r"\\x3C", content)
+    return content.replace("<", r"\u003c")
 
 
 def _refuse(notebook, cwd: str, **_) -> None:
@@ -154,6 +173,7 @@ def offer_twins(app, error) -> None:
 
 
 def setup(app) -> dict:
+    render.sanitize_script_content = in_script
     app.set_html_assets_policy("always")
     app.add_role("cost", cost_role)
     app.add_directive("page-costs", PageCosts)

