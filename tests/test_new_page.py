@@ -61,6 +61,15 @@ def test_a_skeleton_is_bound_and_shows_no_note_of_ours(tmp_path):
         assert ours not in shown
 
 
+def test_contents_without_parts_are_left_alone(tmp_path):
+    book = make_book(tmp_path, first=SECOND)
+    before = (tmp_path / "_toc.yml").read_text()
+    with pytest.raises(ValueError, match="_toc.yml: got no parts"):
+        new_page.write(book, "a/b")
+    assert (tmp_path / "_toc.yml").read_text() == before
+    assert not (tmp_path / "book" / "a").exists()
+
+
 @pytest.mark.parametrize(
     "name", ["gpt2", "a/b/c", "Models/x", "a/b_c", "../x"]
 )

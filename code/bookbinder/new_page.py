@@ -46,9 +46,12 @@ def write(book: Book, name: str) -> str:
 def with_page(toc: str, part: str, slug: str) -> str:
     """Return the text of `_toc.yml` with one page more, comments kept.
 
-    A part that is not there yet is put before the last one.
+    A part that is not there yet is put before the last one. Raises
+    ValueError where the contents have no parts.
     """
     lines = toc.rstrip("\n").split("\n")
+    if "parts:" not in lines:
+        raise ValueError("_toc.yml: got no parts, want chapters in parts")
     entry = f"      - file: book/{part}/{slug}"
     same = [
         i for i, line in enumerate(lines) if f"- file: book/{part}/" in line
