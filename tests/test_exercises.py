@@ -305,3 +305,12 @@ def test_the_best_of_several_mistakes_is_named():
 def test_difference(got, want, says):
     said = difference(got, want)
     assert (said is None) if says is None else (says in said)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_the_largest_number_wanted_is_the_scale(scale):
+    want = torch.tensor([1.0, 0.5], dtype=torch.float64) * scale
+    inside = want + torch.tensor([0.0, 0.5e-10 * scale])
+    beyond = want + torch.tensor([0.0, 2e-10 * scale])
+    assert difference(inside, want) is None
+    assert "1 of 2 numbers are off" in difference(beyond, want)

@@ -150,6 +150,8 @@ def test_only_what_is_chosen_counts_for_the_scale_too():
         (torch.ones(0, 3), torch.ones(0, 3), None),
         (torch.ones(2, 3), torch.ones(2, 3), torch.zeros(1, 1).bool()),
         (torch.ones(2).long(), torch.ones(2).long(), None),
+        (torch.ones(2), torch.ones(2).long(), None),
+        (torch.ones(2).long(), torch.ones(2), None),
     ],
 )
 def test_nothing_to_compare(got, want, chosen):

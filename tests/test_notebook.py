@@ -36,3 +36,10 @@ def test_a_value_that_is_not_yet_text_is_refused(value, shown):
     with pytest.raises(ValueError, match=rf"got {type(value).__name__}"):
         notebook.glue("a-share", value)
     assert shown == []
+
+
+@pytest.mark.parametrize("name", ["", None, 3])
+def test_a_value_needs_a_name(name, shown):
+    with pytest.raises(ValueError, match=f"name: got {name!r}"):
+        notebook.glue(name, "1")
+    assert shown == []

@@ -378,6 +378,8 @@ REAL = torch.ones(2, 3, dtype=torch.bool)
         (ONE, {"layers": ["0"]}, "layers: got"),
         (ONE, {"layers": {"1": "0"}}, "layers: got '1'"),
         (ONE, {"layers": {"{}.{}": "{}.{}"}}, "want a module of Sequential"),
+        (ONE, {"layers": {"{}": "0"}}, "want as many {} in both"),
+        (ONE, {"layers": {"0": "{}"}}, "want as many {} in both"),
         (ONE, {"layers": {"0[2]": "0"}}, "'0\\[2\\]'.* ran once"),
         (ONE, {"layers": {"0": "0", "0[0]": "0"}}, "twice"),
         (ONE, {"where": ~REAL}, "where: got no token"),
