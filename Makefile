@@ -88,6 +88,7 @@ check: lint weights
 test: book lint
 	$(PY) -m bookbinder sync --check
 	$(ONE_THREAD) $(PY) -m pytest -n $(JOBS) tests
+	$(ONE_THREAD) $(PY) -m pytest -n $(JOBS) --device second tests
 	$(ONE_THREAD) $(PY) -m pytest -n $(JOBS) --dist loadscope --nbval book
 
 bench: weights

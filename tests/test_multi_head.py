@@ -208,7 +208,7 @@ def test_options_equal_the_models_that_have_them(dtype, model, monkeypatch):
     if model is gemma2:  # its softmax is float32 whatever the dtype
         plain = nn.functional.softmax
         monkeypatch.setattr(
-            nn.functional, "softmax", lambda x, dim, dtype=None: plain(x, dim)
+            nn.functional, "softmax", lambda x, dim, **dtype: plain(x, dim)
         )
     theirs = random_reference(lambda c: kind(c, 0), config).to(dtype)
     D = config.hidden_size
