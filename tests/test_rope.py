@@ -289,3 +289,11 @@ def test_pairing_neighbours_is_the_same_after_renumbering():
     torch.testing.assert_close(ours, metas)
     mixed = apply_rope(q, (cos, sin)) @ apply_rope(k, (cos, sin)).mT
     assert (mixed - metas).abs().max() > 0.1
+
+
+def test_angles_are_tensors_of_floats():
+    x = torch.randn(1, 2, 3, 4)
+    whole = torch.ones(1, 3, 4, dtype=torch.int64)
+    for wrong in ((whole, whole), ([1.0], [0.0]), (None, None)):
+        with pytest.raises(ValueError, match="rope: got"):
+            apply_rope(x, wrong)
