@@ -63,8 +63,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         checks.width("x", x, self.d_model)
-        y: torch.Tensor = self.down_proj(self.activation(self.up_proj(x)))
-        return y
+        return self.down_proj(self.activation(self.up_proj(x)))
 
 
 class SwiGLU(nn.Module):
@@ -88,8 +87,7 @@ class SwiGLU(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         checks.width("x", x, self.d_model)
         gated_BTF = F.silu(self.gate_proj(x)) * self.up_proj(x)
-        y: torch.Tensor = self.down_proj(gated_BTF)
-        return y
+        return self.down_proj(gated_BTF)
 
 
 def _check_sizes(d_model: int, d_ff: int) -> None:

@@ -100,8 +100,7 @@ class MultiHeadAttention(nn.Module):
         out_BHTK = attention(
             q_BHTK, k_BGSK, v_BGSK, mask, **self.score_options
         )
-        y: torch.Tensor = self.o_proj(merge_heads(out_BHTK))
-        return y
+        return self.o_proj(merge_heads(out_BHTK))
 
 
 def split_heads(x: torch.Tensor, n_heads: int) -> torch.Tensor:

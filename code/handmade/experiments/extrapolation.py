@@ -134,8 +134,7 @@ class CharModel(nn.Module):
             mask = bias[None].to(x.dtype).masked_fill(~mask, -math.inf)
         for block in self.blocks:
             x = block(x, mask=mask, rope=rope, cache=cache)
-        logits: torch.Tensor = self.lm_head(self.norm(x))
-        return logits
+        return self.lm_head(self.norm(x))
 
 
 @cache

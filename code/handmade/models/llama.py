@@ -139,8 +139,7 @@ class Llama(nn.Module):
         x = self.norm(x)
         if logits_to_keep is not None:
             x = x[:, -logits_to_keep:]
-        logits: torch.Tensor = self.lm_head(x)
-        return logits
+        return self.lm_head(x)
 
     @classmethod
     def from_name(cls, name: str, **overrides: Any) -> "Llama":
