@@ -61,7 +61,7 @@ def test_ids_are_stable_and_unique(page: Page):
     assert len(set(ids)) == len(ids)
     assert ids[0] == f"{stem}-setup"
     for name in ids[1:]:
-        assert re.fullmatch(rf"{stem}-\d{{3}}(-caption)?", name)
+        assert re.fullmatch(rf"{stem}-\d{{3}}(-caption|-claim)?", name)
 
 
 @each_page

@@ -19,7 +19,7 @@ from sphinx.errors import ExtensionError
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from bookbinder import costs, twin
+from bookbinder import claims, costs, twin
 from bookbinder.book import Book, Page, fork
 from bookbinder.vendor import is_vendored
 
@@ -79,6 +79,7 @@ def seed(app) -> None:
 
 def _seed_page(cache, page: Page) -> None:
     source = page.read()
+    claims.check(page)
     if page.has_cells:
         if not page.twin.exists():
             raise ExtensionError(f"{page.source} has no twin: run `make sync`")
@@ -175,6 +176,7 @@ def offer_twins(app, error) -> None:
 def setup(app) -> dict:
     render.sanitize_script_content = in_script
     app.set_html_assets_policy("always")
+    claims.setup(app)
     app.add_role("cost", cost_role)
     app.add_directive("page-costs", PageCosts)
     app.connect("config-inited", configure, priority=400)

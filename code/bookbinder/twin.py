@@ -9,7 +9,7 @@ import nbformat
 from handmade.cache import write_whole
 from handmade.widgets.base import assets
 
-from bookbinder import fingerprint
+from bookbinder import claims, fingerprint
 from bookbinder.book import Book, Page
 from bookbinder.plain import Links, plain
 from bookbinder.probe import SURROGATE
@@ -105,6 +105,7 @@ def assemble(
     book: Book, page: Page, run: Run, links: Links
 ) -> nbformat.NotebookNode:
     """Build the twin: set-up cell, plain markdown, cells with outputs."""
+    claims.check(page)
     source = with_outputs(page, run.cells)
     twin = nbformat.v4.new_notebook()
     setup = nbformat.v4.new_code_cell(
@@ -129,15 +130,17 @@ def assemble(
         else:
             tidy(cell)
         caption = _caption(cell, links)
-        if hidden and cell.cell_type == "code":
+        is_claim = claims.CLAIM in claims.tags(cell)
+        if cell.cell_type == "code" and (hidden or claims.is_folded(cell)):
             # folded in Jupyter and in Colab, run all the same
             cell.metadata["jupyter"] = {"source_hidden": True}
             cell.metadata["cellView"] = "form"
+        if is_claim:
+            said = claims.markdown(claims.comment(cell.source))
+            twin.cells.append(_note(f"✓ {said}", f"{cell.id}-claim"))
         twin.cells.append(cell)
         if caption:
-            note = nbformat.v4.new_markdown_cell(f"*{caption}*")
-            note.id = f"{cell.id}-caption"
-            twin.cells.append(note)
+            twin.cells.append(_note(f"*{caption}*", f"{cell.id}-caption"))
     twin.metadata["kernelspec"] = {
         "name": "python3",
         "display_name": "Python 3",
@@ -148,6 +151,13 @@ def assemble(
     if run.widgets:
         twin.metadata["widgets"] = with_scripts(run.widgets)
     return stable_widget_ids(twin, stem)
+
+
+def _note(text: str, name: str) -> nbformat.NotebookNode:
+    """Return a markdown cell that stands beside a code cell."""
+    note = nbformat.v4.new_markdown_cell(text)
+    note.id = name
+    return note
 
 
 def with_scripts(widgets: dict) -> dict:

@@ -3,17 +3,17 @@
 The exercises of a page of the book are in the module of the same name, part
 by part: ``blocks/rope.py`` for blocks/rope. ``find.py`` finds them there,
 ``core.py`` judges, ``contain.py`` runs an answer so that it cannot hang or
-leave anything changed.
+leave anything changed, ``callout.py`` shows what was found.
 """
 
-import textwrap
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from handmade.exercises.callout import Callout, wrap
 from handmade.exercises.find import module_of
 
 if TYPE_CHECKING:
-    from handmade.exercises.core import Exercise, Function
+    from handmade.exercises.core import Exercise, Finding, Function
 
 __all__ = ["ExerciseError", "check", "lookup"]
 
@@ -22,35 +22,66 @@ class ExerciseError(AssertionError):
     """The answer is wrong; the message is the diagnosis."""
 
 
-def check(name: str, fn: "Function") -> None:
+class Check:
     """Run your function on hidden cases; say what was checked, or what's off.
+
+    ``check("name", fn)`` raises where the answer is wrong;
+    ``check.show("name", fn)`` shows the same diagnosis and goes on.
 
     What your function prints is shown. It has ten seconds for all cases
     together; then a loop that never ends is stopped and told. A single call
     into C, such as one product of huge matrices, cannot be stopped before it
     comes back.
-
-    Raises ExerciseError (an AssertionError) with a diagnosis where the
-    answer is wrong: the known mistake it reproduces, or the first case that
-    fails. Raises ValueError for a name that is not an exercise.
     """
+
+    def __call__(self, name: str, fn: "Function") -> None:
+        """Judge an answer, and show which cases it is right in.
+
+        Raises ExerciseError (an AssertionError) with a diagnosis where the
+        answer is wrong: the known mistake it reproduces, or the first case
+        that fails. Raises ValueError for a name that is not an exercise.
+        """
+        exercise = lookup(name)
+        finding = _judge(exercise, fn)
+        if finding is not None and not finding.right:
+            # `from None`: the reader's own traceback is quoted in the message
+            raise ExerciseError(wrap(f"{name}: {finding.message}")) from None
+        _callout(exercise, finding).show()
+
+    def show(self, name: str, fn: "Function") -> None:
+        """Judge an answer, and show what was found, right or wrong.
+
+        Raises ValueError for a name that is not an exercise.
+        """
+        exercise = lookup(name)
+        _callout(exercise, _judge(exercise, fn)).show()
+
+
+check = Check()
+
+
+def _judge(exercise: "Exercise", fn: "Function") -> "Finding | None":
     # here, so that ``find`` alone can be used without PyTorch
     from handmade.exercises.contain import plain_settings
     from handmade.exercises.core import examine
 
-    exercise = lookup(name)
     if not callable(fn):
         raise ValueError(f"fn: got {type(fn).__name__}, want your function")
     with plain_settings():
-        finding = examine(exercise, fn)
+        return examine(exercise, fn)
+
+
+def _callout(exercise: "Exercise", finding: "Finding | None") -> Callout:
+    """Put into words what is to be said of an answer."""
+    lines = [] if finding is None else finding.lines()
     if finding is not None and not finding.right:
-        # `from None`: the reader's own traceback is quoted in the message
-        raise ExerciseError(_wrap(f"{name}: {finding.message}")) from None
-    labels = ", ".join(case.label for case in exercise.cases)
-    print(f"{name}: right in all {len(exercise.cases)} cases")
-    print(_wrap(f"  ({labels})"))
-    if finding is not None:
-        print(_wrap(f"  {finding.message}"))
+        return Callout(False, f"{exercise.name}: not right yet", tuple(lines))
+    cases = [case.label for case in exercise.cases]
+    return Callout(
+        True,
+        f"{exercise.name}: right in all {len(cases)} cases",
+        (f"({', '.join(cases)})", *lines),
+    )
 
 
 def lookup(name: str) -> "Exercise":
@@ -62,19 +93,4 @@ def lookup(name: str) -> "Exercise":
         value
         for value in vars(module).values()
         if isinstance(value, Exercise) and value.name == name
-    )
-
-
-def _wrap(text: str) -> str:
-    """Break lines to fit a page's width, keeping their indentation."""
-    lines = text.splitlines()
-    return "\n".join(
-        textwrap.fill(
-            line,
-            width=74,
-            subsequent_indent="  ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        for line in lines
     )

@@ -73,6 +73,13 @@ class Finding:
     message: str
     mistake: Mistake | None = None
     right: bool = False  # nothing is wrong: this is worth knowing
+    evidence: str = ""  # of a known mistake: a case in which it shows
+
+    def lines(self) -> list[str]:
+        """Return all that there is to say, one sentence or two a line."""
+        said = f"{self.message}\n{self.evidence}".strip().split("\n")
+        lines = [line.strip() for line in said]
+        return [line[0].upper() + line[1:] for line in lines]
 
 
 def examine(exercise: Exercise, fn: Function) -> Finding | None:
@@ -145,6 +152,7 @@ def _diagnose(
             f"  arguments: {describe(exercise.cases[first])}\n"
             f"  ({right} of {len(wants)} cases are right)"
         )
+    evidence = "" if raised or rest else problem(wrong[0])
     message = f"your output is what you get when {mistake.says}."
     if raised and raised[0] in explained:
         message = f"{problem(raised[0])}\n  It raises because {mistake.says}."
@@ -161,7 +169,7 @@ def _diagnose(
     elif rest:
         some = f"in {len(explained)} of the {len(wrong)} wrong cases "
         message = f"{some}{message}\n  Besides, {problem(rest[0])}"
-    return Finding(message, mistake)
+    return Finding(message, mistake, evidence=evidence)
 
 
 def _name_mistake(
