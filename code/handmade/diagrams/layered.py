@@ -1,0 +1,308 @@
+"""Place the nodes of a flow in rows, from its sources down to its ends.
+
+Sugiyama's four steps, each in its simplest form: the longest path gives the
+row, barycentres the order in a row, a few rounds of pull and push the place,
+and a line that passes a row gets a place in it, so that none crosses a node.
+"""
+
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+Key = Hashable
+Edge = tuple[Key, Key]
+Point = tuple[float, float]
+BETWEEN = 14  # pixels between two nodes of a row
+BEND = (10.0, 0.0)  # the place of a line that passes a row
+DRIFTS = 150
+
+
+@dataclass
+class Layout:
+    """Where each node's middle lies, and the points each line goes through."""
+
+    height: float
+    at: dict[Key, Point]
+    routes: dict[Edge, list[Point]] = field(default_factory=dict)
+
+
+def levels(keys: Sequence[Key], edges: Sequence[Edge]) -> dict[Key, int]:
+    """Return each node's row; sources stand right above what they feed.
+
+    Raises ValueError where the edges make a circle.
+    """
+    above, below = _neighbours(keys, edges)
+    found: dict[Key, int] = {}
+    waiting = list(keys)
+    while waiting:
+        ready = [k for k in waiting if all(a in found for a in above[k])]
+        if not ready:
+            raise ValueError(f"got a circle through {waiting[0]!r}, want none")
+        for key in ready:
+            found[key] = 1 + max((found[a] for a in above[key]), default=-1)
+        waiting = [key for key in waiting if key not in found]
+    for key in keys:
+        if not above[key] and below[key]:
+            found[key] = min(found[b] for b in below[key]) - 1
+    return found
+
+
+def place(
+    level: Mapping[Key, int],
+    edges: Sequence[Edge],
+    sizes: Mapping[Key, tuple[float, float]],
+    *,
+    width: float,
+    gap: float,
+) -> Layout:
+    """Place nodes of these (width, height), ``gap`` pixels between rows.
+
+    Raises ValueError where a row is wider than ``width``.
+    """
+    rows: list[list[Key]] = [[] for _ in range(max(level.values()) + 1)]
+    for key, row in level.items():
+        rows[row].append(key)
+    size = dict(sizes)
+    chains = {edge: _chain(edge, level, rows, size) for edge in edges}
+    steps = [step for chain in chains.values() for step in pairwise(chain)]
+    above, below = _neighbours(list(size), steps)
+    _order(rows, above, below)
+    x = _align(rows, above, below, size, width)
+    tall = [max(size[key][1] for key in row) for row in rows]
+    tops = [sum(tall[:i]) + i * gap for i in range(len(rows))]
+    at = {
+        key: (x[key], tops[i] + tall[i] / 2)
+        for i, row in enumerate(rows)
+        for key in row
+    }
+    layout = Layout(tops[-1] + tall[-1], {key: at[key] for key in level})
+    for edge, chain in chains.items():
+        ends = _ports(edge[1], chains, at, size)
+        layout.routes[edge] = _route(chain, at, size, tops, tall, level, ends)
+    return layout
+
+
+def _neighbours(
+    keys: Sequence[Key], edges: Sequence[Edge]
+) -> tuple[dict[Key, list[Key]], dict[Key, list[Key]]]:
+    above: dict[Key, list[Key]] = {key: [] for key in keys}
+    below: dict[Key, list[Key]] = {key: [] for key in keys}
+    for upper, lower in edges:
+        above[lower].append(upper)
+        below[upper].append(lower)
+    return above, below
+
+
+def _chain(
+    edge: Edge,
+    level: Mapping[Key, int],
+    rows: list[list[Key]],
+    size: dict[Key, tuple[float, float]],
+) -> list[Key]:
+    """Return an edge's nodes, one a row: bends where it passes."""
+    upper, lower = edge
+    bends = []
+    for row in range(level[upper] + 1, level[lower]):
+        bend = ("bend", edge, row)
+        rows[row].append(bend)
+        size[bend] = BEND
+        bends.append(bend)
+    return [upper, *bends, lower]
+
+
+def _order(
+    rows: list[list[Key]],
+    above: Mapping[Key, list[Key]],
+    below: Mapping[Key, list[Key]],
+) -> None:
+    """Sort each row by where its neighbours stand; keep the best found."""
+    best, least = [list(row) for row in rows], _crossings(rows, below)
+    for sweep in range(8):
+        down = sweep % 2 == 0
+        near = above if down else below
+        for row in rows if down else reversed(rows):
+            at = {key: i for other in rows for i, key in enumerate(other)}
+            means = {
+                key: sum(at[k] for k in near[key]) / len(near[key])
+                if near[key]
+                else float(at[key])
+                for key in row
+            }
+            row.sort(key=lambda key: means[key])
+        crossed = _crossings(rows, below)
+        if crossed < least:
+            best, least = [list(row) for row in rows], crossed
+    rows[:] = best
+
+
+def _crossings(
+    rows: Sequence[Sequence[Key]], below: Mapping[Key, list[Key]]
+) -> int:
+    count = 0
+    for upper, lower in pairwise(rows):
+        at = {key: i for i, key in enumerate(lower)}
+        ends = [[at[k] for k in below[key]] for key in upper]
+        count += sum(
+            a > b
+            for i, left in enumerate(ends)
+            for right in ends[i + 1 :]
+            for a in left
+            for b in right
+        )
+    return count
+
+
+def _align(
+    rows: Sequence[Sequence[Key]],
+    above: Mapping[Key, list[Key]],
+    below: Mapping[Key, list[Key]],
+    size: Mapping[Key, tuple[float, float]],
+    width: float,
+) -> dict[Key, float]:
+    """Give each node an x near its neighbours', none overlapping.
+
+    What follows one another alone stands in one column. Where columns do not
+    fit beside each other, every node is a column of its own.
+    """
+    for row in rows:
+        wide = sum(size[key][0] for key in row) + BETWEEN * (len(row) - 1)
+        if wide > width:
+            names = [key for key in row if size[key] != BEND]
+            raise ValueError(
+                f"got a row of {wide:.0f} pixels, want {width:.0f}: {names}"
+            )
+    for column in (_columns(size, above, below), {key: key for key in size}):
+        x = _settle(rows, below, size, column, width)
+        if x is not None:
+            left = min(x[key] - size[key][0] / 2 for key in size)
+            right = max(x[key] + size[key][0] / 2 for key in size)
+            return {key: x[key] + (width - left - right) / 2 for key in x}
+    raise ValueError(f"got rows that do not settle in {width:.0f} pixels")
+
+
+def _columns(
+    size: Mapping[Key, tuple[float, float]],
+    above: Mapping[Key, list[Key]],
+    below: Mapping[Key, list[Key]],
+) -> dict[Key, Key]:
+    """Map each node to the first of its column, rows from above."""
+
+    def next_to(keys: list[Key]) -> Key | None:
+        real = [key for key in keys if size[key] != BEND] or keys
+        return real[0] if len(real) == 1 else None
+
+    column: dict[Key, Key] = {}
+
+    def first(key: Key) -> Key:
+        upper = next_to(above[key])
+        alone = upper is not None and next_to(below[upper]) == key
+        return first(upper) if alone else key
+
+    for key in size:
+        column[key] = first(key)
+    return column
+
+
+def _settle(
+    rows: Sequence[Sequence[Key]],
+    below: Mapping[Key, list[Key]],
+    size: Mapping[Key, tuple[float, float]],
+    column: Mapping[Key, Key],
+    width: float,
+) -> dict[Key, float] | None:
+    """Let columns drift to their neighbours and push each other apart.
+
+    Returns None where they do not find room.
+    """
+    half: dict[Key, float] = defaultdict(float)
+    for key, c in column.items():
+        half[c] = max(half[c], size[key][0] / 2)
+    apart: dict[Edge, float] = defaultdict(float)
+    for row in rows:
+        for a, b in pairwise(row):
+            least = (size[a][0] + size[b][0]) / 2 + BETWEEN
+            pair = column[a], column[b]
+            apart[pair] = max(apart[pair], least)
+    pulls: dict[Key, list[Key]] = {c: [] for c in half}
+    for upper, lowers in below.items():
+        for lower in lowers:
+            a, b = column[upper], column[lower]
+            if a != b:
+                pulls[a].append(b)
+                pulls[b].append(a)
+    place = {key: i for row in rows for i, key in enumerate(row)}
+    x = {c: width / 2 + place[c] for c in half}
+    for _ in range(DRIFTS):
+        for c, near in pulls.items():
+            if near:
+                x[c] += (sum(x[k] for k in near) / len(near) - x[c]) / 2
+        _push(x, apart, half, width, times=8)
+    least = _push(x, apart, half, width, times=400)
+    return {key: x[c] for key, c in column.items()} if least < 0.5 else None
+
+
+def _push(
+    x: dict[Key, float],
+    apart: Mapping[Edge, float],
+    half: Mapping[Key, float],
+    width: float,
+    times: int,
+) -> float:
+    """Move what overlaps apart, both alike; return what is still lacking."""
+    worst = 0.0
+    for _ in range(times):
+        worst = 0.0
+        for (a, b), least in apart.items():
+            lack = x[a] + least - x[b]
+            if lack > 0:
+                x[a] -= lack / 2
+                x[b] += lack / 2
+                worst = max(worst, lack)
+        for c, wide in half.items():
+            x[c] = min(max(x[c], wide), width - wide)
+        if worst < 0.01:
+            break
+    return worst
+
+
+def _ports(
+    key: Key,
+    chains: Mapping[Edge, list[Key]],
+    at: Mapping[Key, Point],
+    size: Mapping[Key, tuple[float, float]],
+) -> dict[Key, float]:
+    """Return where on a node's upper side each line arrives.
+
+    One from right above goes straight down, the others beside it.
+    """
+    last = [chain[-2] for edge, chain in chains.items() if edge[1] == key]
+    last.sort(key=lambda k: at[k][0])
+    x, wide = at[key][0], size[key][0]
+    straight = [i for i, k in enumerate(last) if abs(at[k][0] - x) < 1]
+    middle = straight[0] if straight else (len(last) - 1) / 2
+    most = max(middle, len(last) - 1 - middle, 1)
+    step = min(18.0, (wide / 2 - 6) / most)
+    return {k: x + step * (i - middle) for i, k in enumerate(last)}
+
+
+def _route(
+    chain: Sequence[Key],
+    at: Mapping[Key, Point],
+    size: Mapping[Key, tuple[float, float]],
+    tops: Sequence[float],
+    tall: Sequence[float],
+    level: Mapping[Key, int],
+    ends: Mapping[Key, float],
+) -> list[Point]:
+    first, *bends, last = chain
+    x, y = at[first]
+    row = level[first]
+    points = [(x, y + size[first][1] / 2), (x, tops[row] + tall[row])]
+    for bend in bends:
+        row += 1
+        across = at[bend][0]
+        points += [(across, tops[row]), (across, tops[row] + tall[row])]
+    end = ends[chain[-2]]
+    points += [(end, tops[row + 1]), (end, at[last][1] - size[last][1] / 2)]
+    return points
