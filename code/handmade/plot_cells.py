@@ -38,15 +38,19 @@ def draw_cells(
             _runs(canvas, box, part, name)
     edge = _outline(left, top, right, bottom)
     canvas.path(edge, colour("grid"), width=0.8)
+    if not texts:
+        return
     rows, columns = shares.shape
     ink = colour("ink", "#1a1a1a")
+    canvas.marks.append(f'<g style="fill:{ink}" text-anchor="middle">')
     for k, text in enumerate(texts):
         i, j = divmod(k, columns)
         canvas.lines(
             left + (j + 0.5) * (right - left) / columns,
             top + (i + 0.5) * (bottom - top) / rows,
-            [text], fill=ink, anchor="middle",
-        )  # fmt: skip
+            [text],
+        )
+    canvas.marks.append("</g>")
 
 
 def draw_scale(canvas: Canvas, box: Box, limit: float, signed: bool) -> None:
