@@ -8,7 +8,6 @@ ValueError names the argument, what came and what is wanted.
 import re
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
@@ -29,8 +28,6 @@ from handmade.widgets.merge_steps import merge_steps
 from handmade.widgets.next_token import next_token
 from handmade.widgets.rope_rotator import rope_rotator
 from handmade.widgets.softmax_saturation import explore_saturation
-
-mpl.use("agg")
 
 NAN = float("nan")
 INF = float("inf")

@@ -2,7 +2,6 @@
 
 import ast
 
-import matplotlib
 import pytest
 import torch
 from bookbinder.book import Page, find_book
@@ -172,7 +171,6 @@ def test_a_pages_strips_hold_the_numbers_of_its_run(page, monkeypatch):
     A row of -inf and zero is what a mask leaves, so only what is the same
     number everywhere shows nothing.
     """
-    matplotlib.use("Agg")
     made: list[Strip] = []
     init = Strip.__init__
 

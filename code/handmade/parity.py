@@ -98,7 +98,7 @@ def parity(
     for row in found:
         allowed = TOLERANCES.get(row.dtype, 0.0) if rtol is None else rtol
         if not row.difference <= allowed:
-            raise error(name, row, allowed, [r.layer for r in rows])
+            raise error(name, row, allowed, rows)
         rows.append(row)
     report = ParityReport(
         name=name,

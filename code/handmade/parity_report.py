@@ -1,9 +1,13 @@
 """What a comparison found: its rows, its table, its entry in the ledger.
 
+A notebook shows a report, and an error that a page caught, as a table.
+
 Left out: the ledger itself, which the binder gathers from the pages.
 """
 
+import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -11,7 +15,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from handmade.tables import Table, table
+
 MIME = "application/vnd.handmade.parity+json"
+COLUMNS = {"place": "", "compared with": ""}
+NUMBERS = {"largest difference": ".1e", "allowed": ".1e"}
+UNIT = "Differences are shares of each token's largest number."
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ class ParityRow:
 
 @dataclass(frozen=True)
 class ParityReport:
-    """What was compared; printing it gives one line a kind of layer."""
+    """What was compared; shown or printed, one line a kind of layer."""
 
     name: str
     against: str  # the reference's class
@@ -68,32 +77,60 @@ class ParityReport:
 
     __repr__ = __str__
 
+    def groups(self) -> dict[str, list[ParityRow]]:
+        """Return the rows of each kind of layer, by its pattern."""
+        found: dict[str, list[ParityRow]] = {}
+        for row in self.rows:
+            found.setdefault(shown(row.pattern), []).append(row)
+        return found
+
+    def table(self) -> Table:
+        """Return one row a kind of layer: the worst of its places."""
+        groups = self.groups()
+        n, s = len(self.rows), "s" if len(self.rows) > 1 else ""
+        return table(
+            [
+                (
+                    f"`{pattern}`",
+                    f"`{_common([shown(row.their_layer) for row in rows])}`",
+                    len(rows),
+                    max(row.difference for row in rows),
+                    self.tolerance,
+                )
+                for pattern, rows in groups.items()
+            ],
+            COLUMNS | {"places": "", **NUMBERS},
+            caption=f"{self.name} against {self.against}: equal in {n} "
+            f"place{s}, {_dtype(self.dtype)}. {UNIT}",
+            good=range(len(groups)),
+        )
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {"text/html": self.table().html(), "text/plain": str(self)}
+
     def ledger(self) -> dict[str, Any]:
         """Return the entry of the book's parity ledger, ready for JSON.
 
         Names are escaped for markdown tables and HTML. There is no date in
         it, and no build of torch: two machines write the same entry.
         """
-        groups: dict[str, list[float]] = {}
-        for row in self.rows:
-            groups.setdefault(shown(row.pattern), []).append(row.difference)
         checkpoint = self.checkpoint
         return {
             "model": escaped(self.name),
             "against": escaped(self.against),
             "checkpoint": None if checkpoint is None else escaped(checkpoint),
             "device": self.device,
-            "dtype": str(self.dtype).removeprefix("torch."),
+            "dtype": _dtype(self.dtype),
             "tolerance": f"{self.tolerance:.1e}",
             "torch": version("torch").partition("+")[0],
             "transformers": version("transformers"),
             "rows": [
                 {
                     "layer": escaped(pattern),
-                    "compared": len(found),
-                    "largest": f"{max(found):.1e}",
+                    "compared": len(rows),
+                    "largest": f"{max(row.difference for row in rows):.1e}",
                 }
-                for pattern, found in groups.items()
+                for pattern, rows in self.groups().items()
             ],
         }
 
@@ -104,13 +141,44 @@ class ParityError(AssertionError):
     ``equal`` names the layers compared before it.
     """
 
-    def __init__(self, message: str, row: ParityRow, equal: list[str]) -> None:
+    def __init__(
+        self,
+        message: str,
+        row: ParityRow,
+        before: Sequence[ParityRow],
+        allowed: float,
+    ) -> None:
         super().__init__(message)
-        self.row, self.equal = row, equal
+        self.row, self.equal = row, [each.layer for each in before]
+        self._before, self._allowed = before, allowed
+
+    def table(self) -> Table:
+        """Return the layer that differs, and the last two that do not."""
+        rows = [*self._before[-2:], self.row]
+        head, _, rest = str(self).partition("\n")
+        where = rest.partition("\n")[0].strip()
+        return table(
+            [
+                (
+                    f"`{shown(row.layer)}`",
+                    f"`{shown(row.their_layer)}`",
+                    row.difference,
+                    self._allowed,
+                )
+                for row in rows
+            ],
+            COLUMNS | NUMBERS,
+            caption=f"{head}: {where}. {UNIT}",
+            good=range(len(rows) - 1),
+            bad=[len(rows) - 1],
+        )
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {"text/html": self.table().html(), "text/plain": str(self)}
 
 
 def error(
-    name: str, row: ParityRow, rtol: float, equal: list[str]
+    name: str, row: ParityRow, rtol: float, before: Sequence[ParityRow]
 ) -> ParityError:
     """Say which layer differs first, and where in it."""
     if isinstance(row.ours, tuple):
@@ -124,9 +192,24 @@ def error(
     message = (
         f"{name}: the first layer that differs is {shown(row.layer)} "
         f"(theirs: {shown(row.their_layer)})\n  {what}\n"
-        f"  places compared before it, all equal: {len(equal)}"
+        f"  places compared before it, all equal: {len(before)}"
     )
-    return ParityError(message, row, equal)
+    return ParityError(message, row, before, rtol)
+
+
+def _dtype(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _common(names: Sequence[str]) -> str:
+    """Write several names as one: ``{}`` for the numbers that change."""
+    pieces = [re.split(r"(\d+)", name) for name in names]
+    if len({len(each) for each in pieces}) > 1:
+        return names[0]
+    return "".join(
+        found[0] if len(set(found)) == 1 else "{}"
+        for found in zip(*pieces, strict=True)
+    )
 
 
 def shown(path: str) -> str:
