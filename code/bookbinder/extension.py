@@ -19,11 +19,7 @@ from sphinx.errors import ExtensionError
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-<<<<<<< HEAD
-from bookbinder import claims, costs, twin
-=======
-from bookbinder import costs, inline_svg, twin
->>>>>>> diagrams
+from bookbinder import claims, costs, inline_svg, twin
 from bookbinder.book import Book, Page, fork
 from bookbinder.vendor import is_vendored
 
@@ -179,9 +175,9 @@ def offer_twins(app, error) -> None:
 
 def setup(app) -> dict:
     render.sanitize_script_content = in_script
-    inline_svg.setup(app)
     app.set_html_assets_policy("always")
     claims.setup(app)
+    inline_svg.setup(app)
     app.add_role("cost", cost_role)
     app.add_directive("page-costs", PageCosts)
     app.connect("config-inited", configure, priority=400)
