@@ -171,7 +171,7 @@ def test_glued_values_are_the_outputs_that_say_so():
 def page_text(i: int, n: int) -> str:
     return (
         f"(p-{i})=\n# Page {i} of {n}\n\nSee {{ref}}`p-{(i + 1) % n}`, "
-        f"{{cite:t}}`a2001`, {{cost}}`p{i}`, {{eq}}`eq-{i}`.\n\n"
+        f"{{cite:t}}`a2001`, {{eq}}`eq-{i}`.\n\n"
         f"$$\nx_{{{i}}}\n$$ (eq-{i})\n"
         + cell(f"print({i}, {n})")
         + f"\n````{{note}}\nA note, {i} of {n}.\n````\n\n"

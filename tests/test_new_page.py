@@ -1,12 +1,15 @@
 """`bookbinder new`: a page that binds at once, named in the contents."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
-from bookbinder import new_page, sync
+from bookbinder import new_page, pages, sync
 from bookbinder.book import Book
+from bookbinder.idea import Names
+from shown import problems
 from test_sync import ROOT, SECOND, cli, make_book
 
 TOC = (ROOT / "_toc.yml").read_text(encoding="utf-8")
@@ -59,6 +62,16 @@ def test_a_skeleton_is_bound_and_shows_no_note_of_ours(tmp_path):
     assert "key-value" in page.read_twin().cells[0].id
     for ours in ("%\n", "SLUG", "PART", "TITLE", "MODULE"):
         assert ours not in shown
+    # the object before its parts, what is held in one line
+    heads = re.findall(r"^## (.*)$", shown, re.MULTILINE)
+    assert heads[:3] == ["The whole of it", "By hand", "The parts"]
+    assert "✓ each row of a softmax adds up to one" in shown
+    assert re.search(r"^\*1 minute to read .* 1 claim checked\*$", shown, re.M)
+    assert not [
+        problem
+        for cell in pages.read(book, page).shown
+        for problem in problems(cell.source, Names())
+    ]
 
 
 def test_contents_without_parts_are_left_alone(tmp_path):

@@ -43,3 +43,33 @@ def test_a_value_needs_a_name(name, shown):
     with pytest.raises(ValueError, match=f"name: got {name!r}"):
         notebook.glue(name, "1")
     assert shown == []
+
+
+def test_what_a_value_sets_is_kept_beside_it(shown):
+    sets = {"layer": 18, "theta": 1e4, "head": "6", "causal": True}
+    notebook.glue("strongest", "layer 18", sets=sets)
+    notebook.glue("plain", "none")
+    (data, options), (_, bare) = shown
+    assert options["metadata"]["scrapbook"]["sets"] == sets
+    assert "sets" not in bare["metadata"]["scrapbook"]
+    output = v4.new_output("display_data", data, metadata=options["metadata"])
+    cell = v4.new_code_cell("glue(...)", outputs=[output])
+    assert index.glued([cell]) == {"strongest": "layer 18"}
+
+
+@pytest.mark.parametrize(
+    ("sets", "says"),
+    [
+        ({}, r"sets: got \{\}"),
+        (["layer"], r"sets: got \['layer'\]"),
+        ({3: 1}, "sets: got 3, want the name of a trait"),
+        ({"a b": 1}, "sets: got 'a b'"),
+        ({"layer": None}, "sets: layer: got NoneType, want a number"),
+        ({"layer": [1]}, "sets: layer: got list"),
+        ({"theta": float("nan")}, "sets: theta: got nan, want it finite"),
+    ],
+)
+def test_what_no_explorable_can_be_set_to_is_refused(sets, says, shown):
+    with pytest.raises(ValueError, match=says):
+        notebook.glue("strongest", "layer 18", sets=sets)
+    assert shown == []

@@ -27,7 +27,6 @@ def links_of(root: Path) -> Links:
         },
         citations={"a2001": "Ada, 2001", "b2002": "Bab, 2002"},
         values={"share": "0.5", "bars": "a|b"},
-        costs={"part/page": "12 s"},
         macros={"softmax": r"\operatorname{softmax}", "two": r"\one\one"}
         | {"one": "1"},
         extensions=("amsmath", "colon_fence", "dollarmath"),
@@ -70,14 +69,13 @@ def links(tmp_path) -> Links:
             "[Ada, 2001](https://site/book/back/references.html) says",
         ),
         ("{glue:text}`share` of it", "0.5 of it"),
-        ("{cost}`part/page`", "12 s"),
         (
             "{ref}`then <v1.5 (old)>`",
             "[then](https://site/book/other.html#v1-5-old)",
         ),
         ("{ref}`There`", "[Elsewhere](https://site/book/other.html#there)"),
         ("{glue:text}``share``", "0.5"),
-        ("**{glue:text}`share`** *{cost}`part/page`*", "**0.5** *12 s*"),
+        ("**{glue:text}`share`** *{glue:text}`bars`*", "**0.5** *a|b*"),
         ("[{glue:text}`share`](https://a.b/c)", "[0.5](https://a.b/c)"),
         ("# At {glue:text}`share` #", "# At 0.5 #"),
         ("{glue:text}`share`\n===", "0.5\n==="),
@@ -87,8 +85,9 @@ def links(tmp_path) -> Links:
         ),
         (
             "| a | {glue:text}`share` |\n|---|---|\n"
-            "| `x \\| y` | {glue:text}`bars` and {cost}`part/page` |",
-            "| a | 0.5 |\n|---|---|\n| `x \\| y` | a\\|b and 12 s |",
+            "| `x \\| y` | {glue:text}`bars` and {ref}`there` |",
+            "| a | 0.5 |\n|---|---|\n| `x \\| y` | a\\|b and "
+            "[Elsewhere](https://site/book/other.html#there) |",
         ),
         (
             "1. | 1 | {glue:text}`share` |\n   |---|---|",

@@ -1,4 +1,4 @@
-"""`python -m bookbinder sync | why | new | experiments | costs | serve`."""
+"""`python -m bookbinder COMMAND`: bind the book, look into it, serve it."""
 
 import argparse
 import functools
@@ -7,7 +7,7 @@ import os
 import sys
 import webbrowser
 
-from bookbinder import experiments, measure, new_page, vendor, why
+from bookbinder import experiments, measure, new_page, pages, vendor, why
 from bookbinder.book import find_book
 from bookbinder.sync import PageError, stale, sync
 
@@ -57,6 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
     asked.add_argument("page")
     fresh = commands.add_parser("new", help="write a page's skeleton")
     fresh.add_argument("page", metavar="PART/PAGE")
+    held = commands.add_parser("pages", help="what reading each page asks")
+    held.add_argument("--json", action="store_true")
     cost = commands.add_parser("costs", help="measure what pages cost")
     cost.add_argument("pages", nargs="*", help="page names; default: all")
     commands.add_parser("vendor", help="copy the site's own JavaScript")
@@ -90,6 +92,9 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         if options.command == "new":
             print(new_page.write(book, options.page))
+            return 0
+        if options.command == "pages":
+            print(pages.report(book, options.json))
             return 0
         if options.command == "costs":
             measure.update(book, options.pages)

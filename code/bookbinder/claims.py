@@ -6,7 +6,6 @@ shows that line with a tick, and the code behind it. A cell tagged
 source of both is collapsed, and a claim's sentence stands above it.
 """
 
-import ast
 import html
 import re
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 
 from bookbinder import imports
 from bookbinder.book import Page
+from bookbinder.idea import is_import, is_seed
 from bookbinder.index import MARKUP
 
 CLAIM = "claim"
@@ -26,8 +26,6 @@ PREPARATION = "hide-input"
 COMMENT = re.compile(r"#+(?!\|)(.*)")
 # a code span, or what stands between two of them
 SPAN = re.compile(r"`([^`]+)`|([^`]+|`)")
-# calls that make the random numbers the same each time
-SEEDS = {"manual_seed", "seed", "set_seed"}
 
 
 def tags(cell: nbformat.NotebookNode) -> set[str]:
@@ -97,26 +95,10 @@ def name(source: str, draws: bool) -> str:
     if said := comment(source):
         return said
     body = imports.parse(source).body
-    if body and all(_is_import(s) or _is_seed(s) for s in body):
-        seeded = any(map(_is_seed, body))
+    if body and all(is_import(s) or is_seed(s) for s in body):
+        seeded = any(map(is_seed, body))
         return "imports and seed" if seeded else "imports"
     return "code of the figure" if draws else "code"
-
-
-def _is_import(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.Import | ast.ImportFrom)
-
-
-def _is_seed(statement: ast.stmt) -> bool:
-    if not isinstance(statement, ast.Expr | ast.Assign):
-        return False
-    call = statement.value
-    return isinstance(call, ast.Call) and called(call) in SEEDS
-
-
-def called(call: ast.Call) -> str:
-    """Return the last name of what is called: `seed` of random.seed(0)."""
-    return getattr(call.func, "attr", getattr(call.func, "id", ""))
 
 
 class Fold(nodes.container):

@@ -1,8 +1,9 @@
 """What each page costs to run, as its twin keeps it.
 
 Every execution measures its page: seconds, peak memory, and what it brought
-into the cache at first use. A page shows its own with the role
-{cost}`part/page`, so no page carries a number that someone typed.
+into the cache at first use. A page shows its own under its title, and the
+directive {page-costs} all of them: no page carries a number that someone
+typed.
 """
 
 import re

@@ -19,7 +19,7 @@ from sphinx.errors import ExtensionError
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from bookbinder import claims, costs, inline_svg, twin
+from bookbinder import claims, costs, facts, inline_svg, twin
 from bookbinder.book import Book, Page, fork
 from bookbinder.vendor import is_vendored
 
@@ -134,19 +134,6 @@ def tidy_scripts(app, pagename, templatename, context, doctree) -> None:
     scripts[:] = kept
 
 
-def cost_role(name, rawtext, text, lineno, inliner, *_):
-    """{cost}`part/page`: what the page costs to run, as it was measured."""
-    book = Book(Path(inliner.document.settings.env.app.confdir))
-    cost = costs.read(book).get(text)
-    if cost is None:
-        problem = inliner.reporter.error(
-            f"{text!r} has no costs: run `make sync`",
-            line=lineno,
-        )
-        return [inliner.problematic(rawtext, rawtext, problem)], [problem]
-    return [nodes.Text(costs.sentence(cost))], []
-
-
 class PageCosts(SphinxDirective):
     """```{page-costs}```: a table of every page and what it costs to run."""
 
@@ -177,8 +164,8 @@ def setup(app) -> dict:
     render.sanitize_script_content = in_script
     app.set_html_assets_policy("always")
     claims.setup(app)
+    facts.setup(app)
     inline_svg.setup(app)
-    app.add_role("cost", cost_role)
     app.add_directive("page-costs", PageCosts)
     app.connect("config-inited", configure, priority=400)
     app.connect("builder-inited", seed, priority=900)

@@ -176,7 +176,6 @@ def links_for(
         labels=book.once(all_labels),
         citations=book.once(_citations),
         values=glued(cells),
-        costs={},
         macros=book.once(_macros),
         extensions=book.extensions,
     )

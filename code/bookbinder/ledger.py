@@ -7,6 +7,7 @@ say what an executed cell measured.
 
 from collections.abc import Iterator
 
+import nbformat
 from handmade.cache import write_whole
 
 from bookbinder import twin
@@ -21,7 +22,12 @@ def rows_of(page: Page) -> Iterator[dict]:
     """Yield the parity reports stored in the twin of a page, in order."""
     if not (page.has_cells and page.twin.exists()):
         return
-    for cell in twin.page_cells(page.read_twin()):
+    yield from rows_in(twin.page_cells(page.read_twin()))
+
+
+def rows_in(cells: list[nbformat.NotebookNode]) -> Iterator[dict]:
+    """Yield the parity reports among the outputs of cells, in order."""
+    for cell in cells:
         for output in cell.outputs:
             if MIME in output.get("data", {}):
                 yield output["data"][MIME]

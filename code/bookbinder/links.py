@@ -17,7 +17,6 @@ class Links:
     labels: Mapping[str, tuple[str, str]]  # label -> (address, title)
     citations: Mapping[str, str]  # key -> "Vaswani et al., 2017"
     values: Mapping[str, str]  # glued name -> value
-    costs: Mapping[str, str]  # part/page -> what it costs to run
     macros: Mapping[str, str]  # name of a TeX macro -> its text
     extensions: tuple[str, ...]  # MyST's, as `_config.yml` names them
 

@@ -58,11 +58,6 @@ def value(content: str, links: Links) -> str:
     return links.values[content]
 
 
-def cost(content: str, links: Links) -> str:
-    # a new page is bound before it is measured
-    return links.costs.get(content, "not measured yet")
-
-
 TABLE: dict[str, Callable[[str, Links], str]] = {
     "ref": ref,
     "doc": doc,
@@ -70,7 +65,6 @@ TABLE: dict[str, Callable[[str, Links], str]] = {
     "cite:p": cite_in_brackets,
     "cite:t": cite,
     "glue:text": value,
-    "cost": cost,
 }
 
 

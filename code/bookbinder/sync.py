@@ -20,7 +20,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
-from bookbinder import costs, fingerprint, ledger, probe, twin
+from bookbinder import costs, facts, fingerprint, ledger, probe, twin
 from bookbinder.book import Book, Page
 from bookbinder.index import links_for
 
@@ -148,10 +148,16 @@ def settled(page: Page, run: twin.Run) -> tuple[twin.Run, float]:
 def assemble(book: Book, page: Page, run: twin.Run) -> nbformat.NotebookNode:
     """Build a page's twin around the outputs of a run."""
     links = links_for(book, page, run.cells)
-    if cost := costs.of_twin(run.kept):
-        told = {costs.slug(page): costs.sentence(cost)}
-        links = replace(links, costs=told)
-    return twin.assemble(book, page, run, links)
+    made = twin.assemble(book, page, run, links)
+    first = made.cells[1]
+    if page != book.pages[0] and first.cell_type == "markdown":
+        address, _ = links.labels.get(ledger.PAGE, (None, ""))
+        line = facts.as_markdown(
+            facts.of_page(book, page, run),
+            address and links.address(address),
+        )
+        first.source = facts.under_title(first.source, line)
+    return made
 
 
 def stale(book: Book) -> dict[str, str]:
