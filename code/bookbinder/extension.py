@@ -19,7 +19,7 @@ from sphinx.errors import ExtensionError
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from bookbinder import costs, inline_svg, twin
+from bookbinder import costs, inline_svg, model_map, twin
 from bookbinder.book import Book, Page, fork
 from bookbinder.vendor import is_vendored
 
@@ -175,6 +175,7 @@ def offer_twins(app, error) -> None:
 def setup(app) -> dict:
     render.sanitize_script_content = in_script
     inline_svg.setup(app)
+    model_map.setup(app)
     app.set_html_assets_policy("always")
     app.add_role("cost", cost_role)
     app.add_directive("page-costs", PageCosts)
