@@ -23,7 +23,7 @@ from sphinx_design.dropdown import DropdownDirective
 from sphinx_exercise import directive as exercises
 from sphinxcontrib.bibtex.directives import BibliographyDirective
 
-from bookbinder import excerpts, formulas, myst
+from bookbinder import excerpts, formulas, model_map, myst
 from bookbinder.links import Links
 
 # how it looks on the page, or what it is called there
@@ -164,6 +164,18 @@ def page_costs(directive: Directive, writer: Writer) -> str:
     return f"[The table is in the book]({links.address(page.as_posix())})."
 
 
+def map_of_model(directive: Directive, writer: Writer) -> str:
+    links = {
+        part: writer.links.document(f"/book/{page}")[0]
+        for part, page in model_map.PAGES.items()
+    }
+    try:
+        lit = directive.argument and model_map.known(directive.argument)
+    except ValueError as error:
+        raise ValueError(f"{writer.links.page}: {error}") from None
+    return model_map.as_text(lit, links)
+
+
 def bibliography(directive: Directive, writer: Writer) -> str:
     entries = writer.links.citations
     return "\n".join(f"- {entries[key]}" for key in sorted(entries))
@@ -231,6 +243,7 @@ TABLE = {
         INERT | NUMBERED,
     ),
     "page-costs": Rewriting(Class, page_costs),
+    "model-map": Rewriting(model_map.ModelMap, map_of_model, nested=False),
     "bibliography": Rewriting(
         BibliographyDirective, bibliography, frozenset({"all"})
     ),

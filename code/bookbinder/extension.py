@@ -19,7 +19,7 @@ from sphinx.errors import ExtensionError
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from bookbinder import claims, costs, facts, inline_svg, twin
+from bookbinder import claims, costs, facts, inline_svg, model_map, twin
 from bookbinder.book import Book, Page, fork
 from bookbinder.vendor import is_vendored
 
@@ -162,6 +162,7 @@ def offer_twins(app, error) -> None:
 
 def setup(app) -> dict:
     render.sanitize_script_content = in_script
+    model_map.setup(app)
     app.set_html_assets_policy("always")
     claims.setup(app)
     facts.setup(app)

@@ -23,7 +23,7 @@ PARTS = (
     "tokenizer",
     "embedding",
     "block",
-    "norm",
+    "norms",
     "attention",
     "rope",
     "multi-head",
@@ -78,7 +78,7 @@ class _Model:
         self.note(X + 10, 164, "x (B, T, D)")
         y = self.block(182)
         stream(c, X, y, y + 24)
-        self.part("norm", 4, y + 24, 96, 28, "norm", at=X, colour=PALETTE[1])
+        self.part("norms", 4, y + 24, 96, 28, "norm", at=X, colour=PALETTE[1])
         stream(c, X, y + 52, y + 76)
         self.part("model", 4, y + 76, 96, 28, "lm_head", at=X)
         self.note(110, y + 90, f"{size['D']} × {size['V']}")
@@ -122,14 +122,14 @@ class _Model:
             )
         branch(c, X, y + 18, MIDDLE, y + 38)
         self.part(
-            "norm", 158, y + 38, 96, 28, "norm", at=MIDDLE, colour=PALETTE[1]
+            "norms", 158, y + 38, 96, 28, "norm", at=MIDDLE, colour=PALETTE[1]
         )
         c.arrow(MIDDLE, y + 66, MIDDLE, y + 84)
         self.attention(y + 84)
         back(c, MIDDLE, y + 216, X, y + 240)
         branch(c, X, y + 262, MIDDLE, y + 282)
         self.part(
-            "norm", 158, y + 282, 96, 28, "norm", at=MIDDLE, colour=PALETTE[1]
+            "norms", 158, y + 282, 96, 28, "norm", at=MIDDLE, colour=PALETTE[1]
         )
         c.arrow(MIDDLE, y + 310, MIDDLE, y + 326)
         self.part(
