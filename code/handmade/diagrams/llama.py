@@ -11,12 +11,10 @@ from handmade.diagrams.svg import (
     MUTED,
     PALETTE,
     PAPER,
-    SMALL,
     Canvas,
     Drawing,
-    number,
-    text_width,
 )
+from handmade.diagrams.writing import SMALL, number, text_width
 
 # what is drawn, and what a link or a light may be asked for
 PARTS = (
