@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -44,6 +46,14 @@ def test_every_part_has_a_page_of_the_book():
     for part, page in PAGES.items():
         assert f"book/{page}" in pages, part
     assert set(llama.PARTS) | set(model_map.INSTEAD) == set(PAGES)
+
+
+def test_the_binder_needs_no_pytorch_for_it():
+    script = "import sys, bookbinder.model_map; print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True
+    )
+    assert done.stdout == "False\n", done.stderr
 
 
 @each_part

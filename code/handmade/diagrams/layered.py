@@ -186,6 +186,8 @@ def _route(
         row += 1
         across = at[bend][0]
         points += [(across, tops[row]), (across, tops[row] + tall[row])]
-    end = ends[chain[-2]]
+    end, across = ends[chain[-2]], points[-1][0]
+    if abs(end - across) < 2:  # what is nearly straight shall be straight
+        end = across
     points += [(end, tops[row + 1]), (end, at[last][1] - size[last][1] / 2)]
     return points
