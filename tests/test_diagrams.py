@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from bookbinder.imports import reached
 from bookbinder.inline_svg import inline
 from handmade import diagrams
 from handmade.blocks.attention import repeat_kv
@@ -254,6 +255,16 @@ def test_every_name_of_the_package_leads_to_its_function():
         assert name in dir(diagrams)
     with pytest.raises(AttributeError, match="no attribute 'folw'"):
         diagrams.folw  # noqa: B018
+
+
+def test_a_page_that_names_a_module_depends_on_no_other_drawing():
+    """Else a new drawing would make every page with another one stale."""
+    for module in set(diagrams.MODULES.values()):
+        found = reached([f"import handmade.diagrams.{module}"])
+        assert "handmade.diagrams" not in found, module
+    assert "handmade.diagrams.heads" in reached(
+        ["from handmade import diagrams"]
+    )
 
 
 def words(drawing: Drawing) -> list[str]:

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from handmade.diagrams import layered
 from handmade.diagrams.columns import Edge, Key
+from handmade.diagrams.layered import levels, place
 from handmade.diagrams.svg import MUTED, PALETTE, Canvas, Drawing
 from handmade.diagrams.writing import LINE, SIZE, SMALL, shape_text, text_width
 
@@ -82,11 +82,9 @@ def _draw(
             text_width(more, SMALL, mono=True),
         )
         sizes[id(fn)] = (wide, 34.0) if leaf else (wide + 20, 42.0)
-    level = layered.levels(list(sizes), edges)
+    level = levels(list(sizes), edges)
     try:
-        layout = layered.place(
-            level, edges, sizes, width=canvas.width - 8, gap=GAP
-        )
+        layout = place(level, edges, sizes, width=canvas.width - 8, gap=GAP)
     except ValueError as error:
         raise ValueError(f"result: {error}") from None
     for points in layout.routes.values():

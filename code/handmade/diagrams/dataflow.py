@@ -12,9 +12,9 @@ stands, and needs its shape once.
 from collections.abc import Mapping
 from typing import Any
 
-from handmade.diagrams import layered
 from handmade.diagrams.columns import BEND, BETWEEN, Key
 from handmade.diagrams.flow_table import Flow, Op, check, parse
+from handmade.diagrams.layered import Point, levels, place
 from handmade.diagrams.svg import ACCENT, INK, MUTED, Canvas, Drawing
 from handmade.diagrams.writing import (
     LINE,
@@ -49,14 +49,14 @@ def flow(table: str, shapes: Mapping[str, Any] | None = None) -> Drawing:
 
 def _draw(read: Flow, sizes: Mapping[str, tuple[int, ...]]) -> Drawing:
     canvas = Canvas()
-    level = layered.levels(read.nodes, read.edges)
+    level = levels(read.nodes, read.edges)
     words = {
         name: _words(name, read.shapes[name], sizes.get(name))
         for name in read.shapes
     }
     boxes = _boxes(read, level, words, canvas.width - 8)
     try:
-        layout = layered.place(
+        layout = place(
             level, read.edges, boxes, width=canvas.width - 8, gap=GAP
         )
     except ValueError as error:
@@ -177,9 +177,7 @@ def _tensor(
         high += LINE
 
 
-def _side(
-    node: Op, points: list[layered.Point], x: float, y: float
-) -> layered.Point | None:
+def _side(node: Op, points: list[Point], x: float, y: float) -> Point | None:
     """Return where a line from afar enters an operation: at its side."""
     across = points[-3][0]
     half = _op_box(node.label)[0] / 2

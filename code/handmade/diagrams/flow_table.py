@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from math import prod
 
-from handmade.diagrams import layered
 from handmade.diagrams.columns import Edge
+from handmade.diagrams.layered import levels
 from handmade.diagrams.writing import shape_text
 
 TENSOR = re.compile(r"\s*([^\s(),][^(),]*?)\s*(?:\s\(([^()]*)\))?\s*(?:,|$)")
@@ -57,7 +57,7 @@ def parse(table: str) -> Flow:
                 if node not in found.nodes:
                     found.nodes.append(node)
         try:
-            layered.levels(found.nodes, found.edges)
+            levels(found.nodes, found.edges)
         except ValueError as error:
             raise ValueError(f"table, line {n}: {error}") from None
     return found
