@@ -201,7 +201,7 @@ def test_where_a_file_of_torch_is_read_it_says_weights_only():
 
 def test_the_folders_are_the_parts_of_the_book():
     folders = {p.name for p in PACKAGE.iterdir() if p.is_dir()}
-    others = {"exercises", "weights", "widgets", "__pycache__"}
+    others = {"diagrams", "exercises", "weights", "widgets", "__pycache__"}
     assert folders - set(LEVELS) <= others
     parts = {page.name.split("/")[1] for page in BOOK.pages}
     assert parts <= {"start", "back", *LEVELS}

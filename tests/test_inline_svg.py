@@ -53,6 +53,7 @@ def test_every_id_and_what_points_at_it_is_renamed():
         '<path marker-end="url(#tip)" aria-labelledby="tip c"/></g>'
         "<style>path { fill: url(#tip) }</style>"
         '<use xmlns:x="http://www.w3.org/1999/xlink" x:href="#tip"/>'
+        '<use href="#all"/>'
     )
     one, two = (inline(svg(body, 'id="all"'), f"svg{i}") for i in (1, 2))
     for text, name in ((one, "svg1"), (two, "svg2")):
@@ -66,6 +67,7 @@ def test_every_id_and_what_points_at_it_is_renamed():
         assert text.count(f"url(#{name}-c)") == 2
         assert text.count(f"url(#{name}-tip)") == 2
         assert f'href="#{name}-tip"' in text
+        assert f'href="#{name}"' in text
         assert f'aria-labelledby="{name}-tip {name}-c"' in text
         assert "xmlns:" not in text
 

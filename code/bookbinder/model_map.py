@@ -175,13 +175,13 @@ class ModelMap(SphinxDirective):
 
 def visit_html(self, node: model_map) -> None:
     here = self.builder.current_docname
-    links = {
-        part: self.builder.get_relative_uri(here, f"book/{page}")
-        for part, page in PAGES.items()
-    }
+
+    def address(name: str) -> str:
+        return self.builder.get_relative_uri(here, name) or "#"
+
+    links = {part: address(f"book/{page}") for part, page in PAGES.items()}
     if node["part"]:
-        own = self.builder.get_relative_uri(here, here)
-        self.body.append(as_html(node["part"], links, own))
+        self.body.append(as_html(node["part"], links, address(here)))
     else:
         drawn = {part: links[part] for part in llama.PARTS}
         svg = inline(llama.model(links=drawn).svg, node["name"])

@@ -5,18 +5,10 @@ from typing import Any
 
 from torch import Tensor
 
-from handmade.diagrams import layered
-from handmade.diagrams.svg import (
-    LINE,
-    MUTED,
-    PALETTE,
-    SIZE,
-    SMALL,
-    Canvas,
-    Drawing,
-    shape_text,
-    text_width,
-)
+from handmade.diagrams.columns import Edge, Key
+from handmade.diagrams.layered import levels, place
+from handmade.diagrams.svg import MUTED, PALETTE, Canvas, Drawing
+from handmade.diagrams.writing import LINE, SIZE, SMALL, shape_text, text_width
 
 MOST = 24
 GAP = 22
@@ -35,8 +27,8 @@ def autograd_graph(result: Tensor, names: Mapping[str, Tensor]) -> Drawing:
         raise ValueError("result: got no grad_fn, want a computed tensor")
     called = {id(t.grad_fn): n for n, t in names.items() if t.grad_fn}
     leaves = {id(t): n for n, t in names.items() if not t.grad_fn}
-    words: dict[layered.Key, list[str]] = {}
-    edges: list[layered.Edge] = []
+    words: dict[Key, list[str]] = {}
+    edges: list[Edge] = []
     kept = [result.grad_fn]  # an id means something while its object lives
     for fn in kept:
         words[id(fn)] = _words(fn, called, leaves)
@@ -77,11 +69,11 @@ def _words(
 
 def _draw(
     kept: list[Any],
-    words: Mapping[layered.Key, list[str]],
-    edges: list[layered.Edge],
+    words: Mapping[Key, list[str]],
+    edges: list[Edge],
 ) -> Drawing:
     canvas = Canvas()
-    sizes: dict[layered.Key, tuple[float, float]] = {}
+    sizes: dict[Key, tuple[float, float]] = {}
     for fn in kept:
         name, more = words[id(fn)]
         leaf = _is_leaf(fn)
@@ -90,11 +82,9 @@ def _draw(
             text_width(more, SMALL, mono=True),
         )
         sizes[id(fn)] = (wide, 34.0) if leaf else (wide + 20, 42.0)
-    level = layered.levels(list(sizes), edges)
+    level = levels(list(sizes), edges)
     try:
-        layout = layered.place(
-            level, edges, sizes, width=canvas.width - 8, gap=GAP
-        )
+        layout = place(level, edges, sizes, width=canvas.width - 8, gap=GAP)
     except ValueError as error:
         raise ValueError(f"result: {error}") from None
     for points in layout.routes.values():

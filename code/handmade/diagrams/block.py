@@ -1,13 +1,7 @@
 """``norm_placement``: the residual stream, straight or normed each time."""
 
-from handmade.diagrams.svg import (
-    ACCENT,
-    PALETTE,
-    PAPER,
-    Canvas,
-    Drawing,
-    number,
-)
+from handmade.diagrams.svg import ACCENT, PALETTE, PAPER, Canvas, Drawing
+from handmade.diagrams.writing import number
 
 STREAM = 3.5
 LOW = 372  # where both streams end

@@ -6,15 +6,10 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from handmade.diagrams.svg import (
-    ACCENT,
-    GRID,
+from handmade.diagrams.svg import ACCENT, GRID, MUTED, PALETTE, Canvas, Drawing
+from handmade.diagrams.writing import (
     LINE,
-    MUTED,
-    PALETTE,
     SMALL,
-    Canvas,
-    Drawing,
     number,
     shape_text,
     text_width,
@@ -37,7 +32,7 @@ def masks(which: Mapping[str, Tensor]) -> Drawing:
     columns = min(2, len(grids))
     side = 148.0
     left = 26.0 if columns == 2 else (canvas.width - side) / 2
-    step, y = 182.0, 0.0
+    step, y = 180.0, 0.0
     items = list(grids.items())
     for start in range(0, len(items), columns):
         lowest = y

@@ -4,14 +4,10 @@ import torch
 from torch import Tensor
 
 from handmade.checks import need, whole
-from handmade.diagrams.svg import (
-    INK,
+from handmade.diagrams.svg import INK, MUTED, PALETTE, Canvas, Drawing
+from handmade.diagrams.writing import (
     LINE,
-    MUTED,
-    PALETTE,
     SMALL,
-    Canvas,
-    Drawing,
     number,
     shape_text,
     text_width,

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from handmade.checks import need
 from handmade.diagrams.block import back, branch, stream
 from handmade.diagrams.svg import (
     ACCENT,
@@ -11,12 +10,10 @@ from handmade.diagrams.svg import (
     MUTED,
     PALETTE,
     PAPER,
-    SMALL,
     Canvas,
     Drawing,
-    number,
-    text_width,
 )
+from handmade.diagrams.writing import SMALL, number, text_width
 
 # what is drawn, and what a link or a light may be asked for
 PARTS = (
@@ -51,7 +48,8 @@ def model(
     """
     links = links or {}
     for part in (*links, *([lit] if lit else [])):
-        need(part in PARTS, "part", repr(part), f"one of {PARTS}")
+        if part not in PARTS:
+            raise ValueError(f"part: got {part!r}, want one of {PARTS}")
     return _Model(config, links, lit).draw()
 
 

@@ -5,14 +5,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from handmade.diagrams.svg import (
-    INK,
+from handmade.diagrams.svg import INK, MUTED, PALETTE, Canvas, Drawing
+from handmade.diagrams.writing import (
     LINE,
-    MUTED,
-    PALETTE,
     SMALL,
-    Canvas,
-    Drawing,
     number,
     shape_text,
     text_width,
@@ -36,7 +32,7 @@ def strides(x: Tensor, views: Mapping[str, Tensor]) -> Drawing:
     )
     row = x.shape[-1]
     canvas = Canvas()
-    left = 4.0
+    left = 2.0
     canvas.text(left, 10, "memory", anchor="start", bold=True)
     for address, value in enumerate(memory.tolist()):
         at = left + CELL * address
@@ -63,13 +59,13 @@ def _view(
     """Draw a view's cells, and how it walks; return where the next begins."""
     rows = view.unsqueeze(0) if view.ndim == 1 else view
     steps = rows.stride()
-    canvas.text(4, y, name, anchor="start", bold=True, mono=True)
+    canvas.text(2, y, name, anchor="start", bold=True, mono=True)
     top = y + 13
     for i, line in enumerate(rows.tolist()):
         for j, value in enumerate(line):
             address = view.storage_offset() + i * steps[0] + j * steps[1]
-            _cell(canvas, 4 + CELL * j, top + CELL * i, value, address // row)
-    right = max(4 + CELL * rows.shape[1] + 16, 116)
+            _cell(canvas, 2 + CELL * j, top + CELL * i, value, address // row)
+    right = max(2 + CELL * rows.shape[1] + 16, 116)
     facts = [
         f"shape   {shape_text(view.shape)}",
         f"strides {shape_text(view.stride())}",

@@ -5,13 +5,10 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from handmade.checks import need
-from handmade.diagrams.svg import (
+from handmade.diagrams.svg import MUTED, PALETTE, Canvas, Drawing
+from handmade.diagrams.writing import (
     LINE,
-    MUTED,
-    PALETTE,
     SMALL,
-    Canvas,
-    Drawing,
     number,
     shape_text,
     text_width,

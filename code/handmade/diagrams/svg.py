@@ -1,8 +1,8 @@
 """The drawing language of the book's diagrams: few signs, one style.
 
 An operation is a filled, rounded box; a tensor is its name, its shape in
-small letters under it; an arrow is what flows. Everything is drawn 360
-pixels wide, so that its letters, 12 pixels or more, stay so on a phone.
+small letters under it; an arrow is what flows. Everything is drawn as
+wide as a phone is, so that its letters, 12 pixels or more, stay so there.
 Colours are the page's variables, with fallbacks for a notebook, where the
 drawing lies on a sheet of its own.
 
@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
-WIDTH = 360
-SIZE = 13  # of names, in pixels
-SMALL = 12  # of everything else, and the least there is
-LINE = 16  # from one line of text to the next
+from handmade.diagrams.writing import SIZE, number
+
+WIDTH = 356  # where a phone of 390 pixels leaves 358
 
 INK = "var(--hm-ink, #24292f)"
 PAPER = "var(--hm-paper, #ffffff)"
@@ -36,12 +35,6 @@ PALETTE = (
 TINT = 0.13  # of a box: its colour on the paper
 SANS = "system-ui, -apple-system, 'Segoe UI', sans-serif"
 MONO = "ui-monospace, SFMono-Regular, Menlo, Consolas, monospace"
-# widths in parts of the size, a little above those of the usual letters
-NARROW = {
-    **dict.fromkeys("ijl.,:;'|!", 0.3),
-    **dict.fromkeys("ftr()[]/ -", 0.4),
-}
-BROAD = {**dict.fromkeys("mw%@—", 0.88), **dict.fromkeys("MW", 0.95)}
 
 
 @dataclass(frozen=True)
@@ -56,21 +49,6 @@ class Drawing:
 
     def __str__(self) -> str:
         return self.alt
-
-
-def text_width(text: str, size: float = SIZE, mono: bool = False) -> float:
-    """Return about how many pixels a text takes, rather more than less."""
-    if mono:
-        return 0.61 * size * len(text)
-    return size * sum(
-        NARROW.get(c) or BROAD.get(c) or (0.7 if c.isupper() else 0.58)
-        for c in text
-    )
-
-
-def number(value: float) -> str:
-    """Write a length: two decimals at most, so that equal is equal."""
-    return f"{round(value, 2) + 0:.2f}".rstrip("0").rstrip(".")
 
 
 @dataclass
@@ -320,14 +298,3 @@ class Canvas:
             f'fill="{PAPER}"/>' + "".join(self.parts) + "</svg>",
             alt,
         )
-
-
-def shape_of(value: Any) -> tuple[int, ...]:
-    """Return the shape of a tensor, or of what is one already."""
-    return tuple(int(size) for size in getattr(value, "shape", value))
-
-
-def shape_text(shape: tuple[Any, ...]) -> str:
-    """Write a shape as the book does: (B, T, D), (4,)."""
-    comma = "," if len(shape) == 1 else ""
-    return f"({', '.join(map(str, shape))}{comma})"
