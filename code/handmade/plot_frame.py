@@ -255,6 +255,6 @@ def apart(
     return placed
 
 
-def turned(names: Sequence[str]) -> float:
+def leaning(names: Sequence[str]) -> float:
     """Return the height of names that lean by 60 degrees."""
     return 0.87 * max(map(text_width, names), default=0) + SIZE + 2

@@ -25,7 +25,7 @@ from handmade.plot_checks import (
     check_lines,
     check_shape,
 )
-from handmade.plot_frame import TICK, Frame, Series, turned
+from handmade.plot_frame import TICK, Frame, Series, leaning
 from handmade.plot_svg import (
     LINE,
     WIDTH,
@@ -244,7 +244,7 @@ def heatmap(
     right = WIDTH - 4 if write else WIDTH - 54
     slot = (right - left) / columns
     turn = max(map(text_width, across or [""])) > slot - 4 and slot >= 13
-    below = turned(across) if turn else LINE
+    below = leaning(across) if turn else LINE
     inside = rows / columns * (right - left)
     frame = Frame(
         0, title, f"{xlabel} →", f"{ylabel} ↓", below=below,
