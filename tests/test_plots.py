@@ -174,7 +174,7 @@ def test_no_colour_but_the_pages_own(figure):
 def test_text_is_text_inside_the_drawing_and_large_enough(figure):
     root = parsed(figure)
     left, top, right, bottom = map(float, root.get("viewBox").split())
-    assert (left, top, right) == (0, 0, 360)
+    assert (left, top, right) == (0, 0, 340)
     assert root.get("font-size") == "12"
     assert "font-size" not in figure.svg.replace('font-size="12"', "")
     assert re.search(r"[;\"]max-width:100%;height:auto;", figure.svg)

@@ -214,7 +214,8 @@ class Frame:
         slot = (self.bottom - self.top) / rows
         for i, name in _some(along, rows, slot, 13 if along else 20):
             middle = self.top + (i + 0.5) * slot
-            self.tick_name(middle, name)
+            # not into the axis' own name, where rows are thin
+            self.tick_name(max(middle, self.top + SIZE / 2), name)
 
     def figure(self, said: str) -> Figure:
         """Write the name of the horizontal axis, and end."""

@@ -59,7 +59,7 @@ def lines(
     its smallest to its largest. ``log`` is "", "x", "y" or "xy"; ``level``
     adds a thin horizontal line to compare with. A few whole numbers on a
     logarithmic x, such as 1, 2, 4, 8, are written as they are. ``height`` is
-    in inches, of a figure 5 inches wide.
+    in inches, of a figure 4.7 inches wide.
     """
     at = as_numbers("x", x)
     check_lines(at, series, log)
@@ -250,7 +250,6 @@ def heatmap(
         0, title, f"{xlabel} →", f"{ylabel} ↓", below=below,
         legend="" if write else label,
     )  # fmt: skip
-    frame.make_room([])
     tall = 16 * rows if along or write else 0
     least, most = max(80, tall), max(260, tall)
     frame.grow(min(most, max(least, inside)))
