@@ -63,7 +63,8 @@ class Frame:
         self.canvas = Canvas()
         self.names, self.below = wrapped(xlabel, WIDTH), below
         self.left, self.right, self.top = 6.0, WIDTH - 8.0, 4.0
-        bold, named = wrapped(title, WIDTH), wrapped(ylabel, WIDTH)
+        # bold letters are wider
+        bold, named = wrapped(title, WIDTH / 1.12), wrapped(ylabel, WIDTH)
         for i, row in enumerate([*bold, *named]):
             self.top += LINE
             self.canvas.text(0, self.top - 4, row, bold=i < len(bold))

@@ -37,7 +37,7 @@ FONT = (
     "Helvetica,Arial,sans-serif)"
 )
 # the width of a letter as a share of its size, as wide fonts have it
-_NARROW, _WIDE = set("ijl.,:;'|! ftr()[]/I·"), set("mwMW%—@→≤…")
+_NARROW, _WIDE = set("ijl.,:;'|! ftr()[]/I·"), set("mwMW%@→≤…−—")
 
 
 def colour(name: str, fallback: str = "") -> str:
