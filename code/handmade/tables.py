@@ -12,6 +12,7 @@ from typing import Any
 from handmade.plot_svg import FALLBACKS, escaped
 
 SHORT = 24  # letters that stay on one line
+PADDING = "padding:.3em .75em"
 SIGNS = {"good": "✓", "bad": "✗"}
 
 
@@ -106,8 +107,7 @@ class Table:
         """Return the table as HTML that stands by itself."""
         marked_rows = any(column == -1 for _, column in self.marks)
         head = "".join(
-            f'<th scope="col" style="text-align:{"right" if right else "left"}'
-            f'">{_marked_up(name)}</th>'
+            f'<th scope="col" style="{_side(right)}">{_marked_up(name)}</th>'
             for name, right in zip(self.headings, self.right, strict=True)
         )
         body = "".join(
@@ -235,11 +235,15 @@ def _place(
     return int(row), -1 if name is None else headings.index(name)
 
 
+def _side(right: bool) -> str:
+    return f"text-align:{'right' if right else 'left'};{PADDING}"
+
+
 def _aligned(
     right: bool, *, short: bool = True, weight: str = "", kind: str = ""
 ) -> str:
     """Return the style of a cell."""
-    rules = [f"text-align:{'right' if right else 'left'}"]
+    rules = [_side(right)]
     rules += ["white-space:nowrap" if short else "min-width:11rem"]
     rules += [f"font-weight:{weight}"] * bool(weight)
     if kind:
