@@ -311,6 +311,21 @@ def test_names_too_long_for_the_edge_stand_in_a_legend():
     assert {"two words", "wrapped"} <= set(texts(figure))
 
 
+def test_a_legend_tells_lines_apart_and_leaves_them_room():
+    many = {f"an_identifier_that_cannot_wrap_{i}": [i, 0] for i in range(12)}
+    figure = plots.lines([0, 1], many, **XY | {"ylabel": " \n"})
+    heights = [
+        n
+        for path in parsed(figure).iter(f"{SVG}path")
+        if path.get("stroke-width") == "1.8"
+        for n in numbers_of(path.get("d"))[1::2]
+    ]
+    assert max(heights) - min(heights) > 70
+    samples = parsed(figure).findall(f".//{SVG}path[@stroke-width='3']")
+    assert len({s.get("stroke-dasharray") for s in samples}) == 6
+    assert max(numbers_of(s.get("d"))[1] for s in samples) < min(heights)
+
+
 def test_lines_break_where_a_number_is_missing_and_never_lie():
     figure = plots.lines(range(5), {"a": [1, 2, math.nan, 4, math.inf]}, **XY)
     (line,) = parsed(figure).findall(f".//{SVG}path[@stroke-width='1.8']")
