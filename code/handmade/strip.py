@@ -92,7 +92,8 @@ class Step:
             limit = known.abs().max().item() if len(known) else 0.0
         if limit:
             notes.append(f"full colour is {brief(limit)}")
-        cells = "".join(
+        # spaces, for readers whose host drops the style
+        cells = " ".join(
             _cell(value, limit, marked == i)
             for i, value in enumerate(numbers.tolist())
             if start <= i < start + SHOWN
