@@ -1,8 +1,9 @@
 """How pytest runs the book: `pytest --nbval book`, typed plainly, works.
 
-Two things no notebook holds still from one machine to the next: the size of
-a rounding error (tests/nbval-sanitize.cfg blanks it) and the parity report
-behind the ledger, which is made of such sizes and is left out here.
+Some things no notebook holds still from one machine to the next: the size of
+a rounding error, the numbers of a followed token, the lines of a figure
+(tests/nbval-sanitize.cfg blanks them) and the parity report behind the
+ledger, which is made of such sizes and is left out here.
 
 `--device NAME` says where the book computes (HANDMADE_DEVICE), and on which
 device `tests/test_on_device.py` repeats what it computes on the CPU: a fake

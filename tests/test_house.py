@@ -34,7 +34,8 @@ LEVELS = {
     "experiments": 5,
 }
 REFERENCES = {"transformers", "peft"}
-HOMONYMS = {"train"}  # every page that trains has a loop of its own
+# every page that trains has a loop of its own; a mask has a table of bits
+HOMONYMS = {"table", "train"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SHOWN = [*MODULES, *sorted((CODE / "bookbinder").rglob("*.py"))]
 PAGES = [page for page in BOOK.pages if page.has_cells]

@@ -13,7 +13,9 @@ import pytest
 import torch
 from bookbinder import directives, ledger, myst, sync, twin
 from bookbinder.book import Book, Page, find_book
-from handmade import parity
+from handmade import parity, plots
+from handmade.strip import Step, Strip
+from handmade.tables import table
 from nbformat import v4
 from test_sync import SECOND, cell, make_book
 from torch import nn
@@ -22,8 +24,11 @@ BOOK = find_book(Path(__file__).parents[1])
 each_page = pytest.mark.parametrize(
     "page", BOOK.pages, ids=[page.name for page in BOOK.pages]
 )
-# functions of `handmade` whose outputs are markup; there is none yet
-HELPERS: frozenset[str] = frozenset()
+# functions of `handmade` whose outputs are markup
+HELPERS = frozenset({
+    "lines", "bars", "heatmap",
+    "table", "parity", "Strip", "follow",
+})  # fmt: skip
 MARKUP = {"text/html", "image/svg+xml", "text/markdown"}
 DATA = {
     "text/plain",
@@ -164,6 +169,25 @@ def test_the_search_for_scripts_finds_them(text):
 )
 def test_the_search_for_scripts_finds_nothing_else(text):
     assert not Finder(text).faults
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_hostile_name_is_text_in_what_cells_show(name):
+    ours = nn.Sequential(nn.Linear(2, 3)).eval()
+    x, xy = torch.randn(2, 2), {"xlabel": name, "ylabel": name}
+    for shown in (
+        plots.lines([1, 2], {name: [1, 2]}, title=name, **xy),
+        plots.bars([name], [1], **xy),
+        plots.heatmap([[1]], xticks=[name], label=name, **xy),
+        table([[name]], [name], caption=name),
+        Strip([Step(name, x, name)]),
+        parity.parity(
+            ours, ours, x, layers={"{}": "{}"}, name=name, against=name
+        ),
+    ):
+        bundle = shown._repr_mimebundle_()
+        assert MARKUP & {*bundle}
+        assert not of_output(v4.new_output("display_data", bundle))
 
 
 @pytest.mark.parametrize("name", NAMES)

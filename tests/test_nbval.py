@@ -12,6 +12,7 @@ import nbformat
 import pytest
 from bookbinder import twin
 from bookbinder.book import find_book
+from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[1]
 PAGE = "start/setup"  # a short page that prints numbers
@@ -123,3 +124,30 @@ def test_rounding_and_the_ledgers_entry_do_not_count_but_verdicts_do(copy):
     )
     assert json.loads(path.read_text())
     assert nbval(copy).returncode == 1
+
+
+def test_the_last_digits_of_what_is_drawn_do_not_count_but_names_do(copy):
+    path = copy / "book" / "setup.ipynb"
+    start = "import torch\n"
+    shows = {
+        "from handmade.strip import Step, Strip\n"
+        "Strip([Step('q', torch.tensor([1.0, 1.2]), 'what it asks')])": "q",
+        "from handmade import plots\n"
+        "plots.lines([1, 2], {'a': [1, 1.2]}, xlabel='x', ylabel='y')": "x",
+        "from handmade.tables import table\n"
+        "table([['a', 1.2]], {'name': '', 'gap': '.1e'})": "name",
+    }
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(start + show) for show in shows]
+    )
+    NotebookClient(notebook, kernel_name="python3").execute()
+    for cell in notebook.cells:
+        cell.source = cell.source.replace("1.2", "1.3")
+    nbformat.write(notebook, path)
+    done = nbval(copy)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for cell, name in zip(notebook.cells, shows.values(), strict=True):
+        cell.source = cell.source.replace(f"'{name}'", "'other'")
+    nbformat.write(notebook, path)
+    done = nbval(copy)
+    assert "3 failed" in done.stdout, done.stdout

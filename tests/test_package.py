@@ -31,8 +31,7 @@ EXTRA_OF = {
     "handmade/weights/hub.py": "book",
     "handmade/weights/": "weights",
     "handmade/widgets/": "book",
-    "handmade/plots.py": "book",
-    "handmade/plot_checks.py": "book",
+    "handmade/plot": "book",
     "handmade/notebook.py": "book",
     "handmade/strip.py": "book",
     "handmade/parity.py": "book",
@@ -169,7 +168,7 @@ def test_models_tokenizers_and_loops_do_without_the_extras(tmp_path):
         if any(d.lower().replace("_", "-") in pages_only for d in found)
     }
     blocked -= {"numpy"}  # torch itself takes it where it finds it
-    for name in ("matplotlib", "ipywidgets", "transformers", "gguf"):
+    for name in ("anywidget", "ipywidgets", "transformers", "gguf"):
         assert name in blocked
     script = WITHOUT.format(blocked=blocked, library=LIBRARY)
     done = subprocess.run(

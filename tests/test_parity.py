@@ -3,6 +3,7 @@
 import html
 import json
 import math
+import xml.etree.ElementTree as ET
 
 import pytest
 import torch
@@ -201,6 +202,54 @@ def test_the_report_is_a_table():
         for path in Llama.HF_LAYERS
     }
     assert entry["tolerance"] == "1.0e-04"
+
+
+def cells(shown):
+    """The texts of an HTML table's rows."""
+    root = ET.fromstring(shown.html())
+    return [["".join(cell.itertext()) for cell in row]
+            for row in root.iter("tr")]  # fmt: skip
+
+
+def test_the_report_shows_what_was_compared_and_what_is_allowed():
+    report = compare(*pair(), against="<b>&")
+    bundle = report._repr_mimebundle_(include=None, exclude=None)
+    assert bundle["text/html"] == report.table().html()
+    assert bundle["text/plain"] == str(report)
+    head, *rows = cells(report.table())
+    assert head == [
+        "place", "largest difference", "allowed", "", "compared with",
+        "places",
+    ]  # fmt: skip
+    assert len(rows) == len(Llama.HF_LAYERS)
+    found = {row[0]: row[1:] for row in rows}
+    worst = max(
+        row.difference
+        for row in report.rows
+        if row.pattern == "blocks.{}.attn"
+    )
+    assert found["blocks.{}.attn"] == [
+        f"{worst:.1e}", "1.0e-04", "✓ ok", "model.layers.{}.self_attn", "4",
+    ]  # fmt: skip
+    assert found["(whole model)"][3:] == ["(whole model)", "1"]
+    caption = "".join(ET.fromstring(report.table().html())[0].itertext())
+    assert caption.startswith("tiny against <b>&: equal in 24 places, float32")
+
+
+def test_an_error_shows_what_fails_under_what_agrees():
+    ours, theirs = pair()
+    with torch.no_grad():
+        PLANTS["blocks.1.ffn"](ours)
+    with pytest.raises(ParityError) as caught:
+        compare(ours, theirs)
+    error = caught.value
+    _, *rows = cells(error.table())
+    assert [row[0] for row in rows] == [*error.equal[-2:], "blocks.1.ffn"]
+    assert [row[3] for row in rows] == ["✓ ok", "✓ ok", "✗ FAILS"]
+    assert float(rows[-1][1]) > float(rows[-1][2]) == 1e-4
+    bundle = error._repr_mimebundle_(include=None, exclude=None)
+    assert bundle["text/plain"] == str(error)
+    assert "var(--hm-bad," in bundle["text/html"]
 
 
 def test_the_ledgers_entry_has_no_date_and_no_build():

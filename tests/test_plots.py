@@ -1,10 +1,11 @@
 """The figures: SVG in the page's colours, readable, labelled, and strict."""
 
 import base64
-import io
 import math
 import re
+import struct
 import xml.etree.ElementTree as ET
+import zlib
 from pathlib import Path
 
 import nbformat
@@ -17,7 +18,6 @@ from handmade.plot_cells import UNDER_TEXT, png
 from handmade.plot_frame import apart
 from handmade.plot_svg import FALLBACKS, PAPER, fitted, text_width, wrapped
 from nbclient import NotebookClient
-from PIL import Image
 
 SVG = "{http://www.w3.org/2000/svg}"
 STYLE = Path(__file__).parents[1] / "book/style/custom.css"
@@ -174,7 +174,7 @@ def test_no_colour_but_the_pages_own(figure):
 def test_text_is_text_inside_the_drawing_and_large_enough(figure):
     root = parsed(figure)
     left, top, right, bottom = map(float, root.get("viewBox").split())
-    assert (left, top, right) == (0, 0, 360)
+    assert (left, top, right) == (0, 0, 340)
     assert root.get("font-size") == "12"
     assert "font-size" not in figure.svg.replace('font-size="12"', "")
     assert re.search(r"[;\"]max-width:100%;height:auto;", figure.svg)
@@ -311,6 +311,21 @@ def test_names_too_long_for_the_edge_stand_in_a_legend():
     assert {"two words", "wrapped"} <= set(texts(figure))
 
 
+def test_a_legend_tells_lines_apart_and_leaves_them_room():
+    many = {f"an_identifier_that_cannot_wrap_{i}": [i, 0] for i in range(12)}
+    figure = plots.lines([0, 1], many, **XY | {"ylabel": " \n"})
+    heights = [
+        n
+        for path in parsed(figure).iter(f"{SVG}path")
+        if path.get("stroke-width") == "1.8"
+        for n in numbers_of(path.get("d"))[1::2]
+    ]
+    assert max(heights) - min(heights) > 70
+    samples = parsed(figure).findall(f".//{SVG}path[@stroke-width='3']")
+    assert len({s.get("stroke-dasharray") for s in samples}) == 6
+    assert max(numbers_of(s.get("d"))[1] for s in samples) < min(heights)
+
+
 def test_lines_break_where_a_number_is_missing_and_never_lie():
     figure = plots.lines(range(5), {"a": [1, 2, math.nan, 4, math.inf]}, **XY)
     (line,) = parsed(figure).findall(f".//{SVG}path[@stroke-width='1.8']")
@@ -392,6 +407,25 @@ def test_zero_is_the_page_and_equal_neighbours_are_one():
     assert cells[:2] == [("0.5", 1), (None, 1)]
 
 
+def pixels(picture):
+    """The grey pixels of a PNG, read by its specification."""
+    assert picture[:8] == b"\x89PNG\r\n\x1a\n"
+    chunks, at = {}, 8
+    while at < len(picture):
+        (size,) = struct.unpack_from(">I", picture, at)
+        kind, data = picture[at + 4 : at + 8], picture[at + 8 : at + 8 + size]
+        (check,) = struct.unpack_from(">I", picture, at + 8 + size)
+        assert zlib.crc32(kind + data) == check
+        chunks[kind], at = data, at + 12 + size
+    assert [*chunks] == [b"IHDR", b"IDAT", b"IEND"]
+    columns, rows, *rest = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
+    assert rest == [8, 0, 0, 0, 0]  # eight bits of grey, not interlaced
+    lines = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8)
+    lines = lines.reshape(rows, columns + 1)
+    assert not lines[:, 0].any()  # no filter
+    return lines[:, 1:]
+
+
 def test_a_picture_of_many_cells_holds_their_sizes():
     values = np.zeros((40, 30))
     values[3, 5], values[7, 2], values[9, 9] = 1, -2, 0.5
@@ -399,12 +433,12 @@ def test_a_picture_of_many_cells_holds_their_sizes():
     found = []
     for image in parsed(figure).iter(f"{SVG}image"):
         data = image.get("href").removeprefix("data:image/png;base64,")
-        found.append(np.array(Image.open(io.BytesIO(base64.b64decode(data)))))
+        found.append(pixels(base64.b64decode(data)))
     blue, orange = (grey[::4, ::4] for grey in found)
     assert (blue[3, 5], orange[7, 2], blue[9, 9]) == (128, 255, 64)
     assert (blue > 0).sum() + (orange > 0).sum() == 3
     grey = rng.integers(0, 255, (3, 7)).astype(np.uint8)
-    assert (np.array(Image.open(io.BytesIO(png(grey)))) == grey).all()
+    assert (pixels(png(grey)) == grey).all()
 
 
 def test_scales_and_ticks():

@@ -1,6 +1,9 @@
 """A strip shows the tensors of the real run, in the order they came."""
 
 import ast
+import math
+import re
+import xml.etree.ElementTree as ET
 
 import pytest
 import torch
@@ -10,7 +13,7 @@ from handmade.blocks.feedforward import FeedForward
 from handmade.blocks.multi_head import MultiHeadAttention
 from handmade.blocks.norms import RMSNorm
 from handmade.models.llama import Llama, LlamaConfig
-from handmade.strip import Step, Strip, follow
+from handmade.strip import Step, Strip, brief, follow
 from IPython.core.inputtransformer2 import TransformerManager
 from torch import nn
 
@@ -105,6 +108,100 @@ def test_a_strip_is_a_table():
         Strip([])
     with pytest.raises(ValueError, match="value: got list"):
         Step("x", [1.0], "no tensor")
+
+
+def station(value, at=None):
+    """The numbers that a station shows, their styles, and what it says."""
+    step = Step("<x>", torch.as_tensor(value), "so", at)
+    text = f"<li>{step.html()}</li>"
+    root = ET.fromstring(text)
+    head, row, note = root
+    assert head[0].text == "<x>"
+    return (
+        [cell.text for cell in row],
+        [cell.get("style", "") for cell in row],
+        [cell.get("title") for cell in row],
+        note.text or "",
+    )
+
+
+def test_a_station_shows_the_numbers_of_one_token():
+    value = torch.arange(-60.0, 60).reshape(2, 3, 20)
+    texts, styles, titles, note = station(value)
+    assert texts == [f"−{n}.0" for n in range(20, 12, -1)]
+    assert titles[0] == "-20"
+    assert note == "first 8 of 20, at [0, 2], full colour is 20.0"
+    texts, *_, note = station(value, (1, 0))
+    assert texts[:3] == ["0", "1.00", "2.00"]
+    assert "at [1, 0]" in note
+    texts, styles, *_, note = station(value, (1, 0, 11))
+    assert texts == [f"{n:.2f}" if n < 10 else f"{n:.1f}"
+                     for n in range(7, 15)]  # fmt: skip
+    assert "7 to 14 of 20" in note
+    assert ["bold" in s or "700" in s for s in styles].index(True) == 4
+    assert station(value, (1, 0, 19))[0][-1] == "19.0"
+
+
+def test_colour_is_size_and_zero_is_the_page():
+    _, styles, _, note = station([-2.0, 0.0, 1.0, 2.0, -math.inf, math.nan])
+    assert note == "full colour is 2.00"
+    assert "var(--hm-c2,#" in styles[0]
+    assert "var(--hm-c1,#" in styles[3]
+    shares = [int(s.split("%")[0].split()[-1]) for s in styles if s]
+    assert shares == [55, 28, 55]
+    assert [bool(style) for style in styles] == [
+        True, False, True, True, False, False,
+    ]  # fmt: skip
+    # ids and masks are no sizes
+    assert not any(station([5, 1, 0])[1])
+    assert station([True, False])[0] == ["1", "0"]
+
+
+def test_every_tensor_can_be_shown():
+    assert station(3.25)[0] == ["3.25"]
+    assert station(torch.zeros(2, 0))[0] == []
+    assert station(torch.zeros(0, 2))[0] == []
+    assert station(torch.ones(2, dtype=torch.bfloat16))[0] == ["1.00"] * 2
+    assert station(torch.tensor([3 + 4j]))[0] == ["5.00"]
+    assert station(torch.ones(2, requires_grad=True))[0] == ["1.00"] * 2
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"), (-0.126, "−0.13"), (9.994, "9.99"), (9.996, "10.0"),
+        (-99.96, "−100"), (123456.0, "1e5"), (-1.2e-7, "−1e−7"), (7, "7"),
+        (-math.inf, "−∞"), (math.inf, "∞"), (math.nan, "nan"),
+        (-31415, "−31415"),
+    ],
+)  # fmt: skip
+def test_numbers_are_brief(value, text):
+    assert brief(value) == text
+
+
+def test_a_strip_in_a_page_is_linked_and_harmless():
+    hostile = "<script>alert(1)</script>&"
+    strip = Strip(
+        [Step(hostile, torch.randn(3, 9), hostile) for _ in range(3)]
+    )
+    bundle = strip._repr_mimebundle_(include=None, exclude=None)
+    assert bundle == {"text/html": strip.html(), "text/plain": repr(strip)}
+    root = ET.fromstring(strip.html())
+    assert not list(root.iter("script"))
+    whats = ["".join(item[0].itertext()) for item in root]
+    assert whats == [hostile, f"↓ {hostile}", f"↓ {hostile}"]
+    left = re.sub(r"var\(--hm-\w+,#\w{6}\)", "", strip.html())
+    assert "#" not in left
+    assert "rgb(" not in left
+    assert len(strip.html()) < 6000
+
+
+@pytest.mark.parametrize(
+    "at", [(0,), (2, 0), (0, 3), (-1, 0), (0, 0, 9), (0, 0, 0, 0), (0, "a")]
+)
+def test_a_place_that_is_not_there(at):
+    with pytest.raises(ValueError, match="at: got"):
+        Step("x", torch.zeros(2, 3, 9), "", at)
 
 
 def test_a_whole_model_is_followed():

@@ -39,7 +39,7 @@ def configure(app, config) -> None:
         path.name for path in root.iterdir() if path.name != "book"
     ]
     config.html_static_path = ["book/style", str(SITE)]
-    config.html_css_files = ["custom.css"]
+    config.html_css_files = ["custom.css", "outputs.css"]
     config.html_js_files = ["pages.js"]
     if is_vendored(root):
         config.html_static_path.append("book/vendor")

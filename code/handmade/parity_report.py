@@ -18,9 +18,6 @@ from torch import nn
 from handmade.tables import Table, table
 
 MIME = "application/vnd.handmade.parity+json"
-COLUMNS = {"place": "", "compared with": ""}
-NUMBERS = {"largest difference": ".1e", "allowed": ".1e"}
-UNIT = "Differences are shares of each token's largest number."
 
 
 @dataclass(frozen=True)
@@ -86,23 +83,12 @@ class ParityReport:
 
     def table(self) -> Table:
         """Return one row a kind of layer: the worst of its places."""
-        groups = self.groups()
         n, s = len(self.rows), "s" if len(self.rows) > 1 else ""
-        return table(
-            [
-                (
-                    f"`{pattern}`",
-                    f"`{_common([shown(row.their_layer) for row in rows])}`",
-                    len(rows),
-                    max(row.difference for row in rows),
-                    self.tolerance,
-                )
-                for pattern, rows in groups.items()
-            ],
-            COLUMNS | {"places": "", **NUMBERS},
-            caption=f"{self.name} against {self.against}: equal in {n} "
-            f"place{s}, {_dtype(self.dtype)}. {UNIT}",
-            good=range(len(groups)),
+        return _table(
+            list(self.groups().values()),
+            self.tolerance,
+            f"{self.name} against {self.against}: equal in {n} place{s}, "
+            f"{_dtype(self.dtype)}.",
         )
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
@@ -157,21 +143,8 @@ class ParityError(AssertionError):
         rows = [*self._before[-2:], self.row]
         head, _, rest = str(self).partition("\n")
         where = rest.partition("\n")[0].strip()
-        return table(
-            [
-                (
-                    f"`{shown(row.layer)}`",
-                    f"`{shown(row.their_layer)}`",
-                    row.difference,
-                    self._allowed,
-                )
-                for row in rows
-            ],
-            COLUMNS | NUMBERS,
-            caption=f"{head}: {where}. {UNIT}",
-            good=range(len(rows) - 1),
-            bad=[len(rows) - 1],
-        )
+        caption = f"{head}: {where}."
+        return _table([[row] for row in rows], self._allowed, caption)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         return {"text/html": self.table().html(), "text/plain": str(self)}
@@ -195,6 +168,42 @@ def error(
         f"  places compared before it, all equal: {len(before)}"
     )
     return ParityError(message, row, before, rtol)
+
+
+def _table(
+    groups: Sequence[Sequence[ParityRow]], allowed: float, caption: str
+) -> Table:
+    """Return one row a group of places, all with the same pattern."""
+    rows = []
+    for places in groups:
+        one = len(places) == 1
+        place = shown(places[0].layer if one else places[0].pattern)
+        worst = max(row.difference for row in places)
+        theirs = _common([shown(row.their_layer) for row in places])
+        rows.append(
+            {
+                "place": f"`{place}`",
+                "largest difference": worst,
+                "allowed": allowed,
+                "": "ok" if worst <= allowed else "FAILS",
+                "compared with": f"`{theirs}`",
+                "places": len(places),
+            }
+        )
+    columns = dict.fromkeys(rows[0], "")
+    columns |= {"largest difference": ".1e", "allowed": ".1e"}
+    if all(row["places"] == 1 for row in rows):
+        del columns["places"]
+    if all(row["compared with"] == f"`{shown('')}`" for row in rows):
+        del columns["compared with"]
+    return table(
+        rows,
+        columns,
+        caption=f"{caption} Differences are shares of each token's largest "
+        "number.",
+        good=[(i, "") for i, row in enumerate(rows) if row[""] == "ok"],
+        bad=[(i, "") for i, row in enumerate(rows) if row[""] != "ok"],
+    )
 
 
 def _dtype(dtype: torch.dtype) -> str:

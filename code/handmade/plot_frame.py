@@ -14,6 +14,7 @@ from handmade.plot_svg import (
     Figure,
     colour,
     fitted,
+    number,
     text_width,
     wrapped,
 )
@@ -63,12 +64,13 @@ class Frame:
         self.canvas = Canvas()
         self.names, self.below = wrapped(xlabel, WIDTH), below
         self.left, self.right, self.top = 6.0, WIDTH - 8.0, 4.0
-        bold, named = wrapped(title, WIDTH), wrapped(ylabel, WIDTH)
+        # bold letters are wider
+        bold, named = wrapped(title, WIDTH / 1.12), wrapped(ylabel, WIDTH)
         for i, row in enumerate([*bold, *named]):
             self.top += LINE
             self.canvas.text(0, self.top - 4, row, bold=i < len(bold))
         if legend := fitted(legend, WIDTH):
-            used = text_width(named[-1])
+            used = text_width("".join(named[-1:]))
             if used + text_width(legend) > WIDTH - 20:
                 self.top += LINE
             self.canvas.text(WIDTH, self.top - 4, legend, anchor="end")
@@ -96,22 +98,20 @@ class Frame:
 
         Where they are too many or too long, a legend goes on top.
         """
-        rows = [series.rows() for series in drawn]
-        if legend is None:
-            widest = max(
-                (text_width(row) for name in rows for row in name), default=0
-            )
-            tall = LINE * sum(map(len, rows))
-            legend = any(name[-1].endswith("…") for name in rows)
-            legend |= tall > self.bottom - self.top + LINE
-            if not legend:
-                self.right = WIDTH - (widest + 10 if widest else 8)
-                return True
-        if legend:
-            self._legend(drawn)
-        return False
+        rows = [row for series in drawn for row in series.rows()]
+        direct = (
+            legend is None
+            and not any(row.endswith("…") for row in rows)
+            and LINE * len(rows) <= self.bottom - self.top + LINE
+        )
+        if direct:
+            widest = max(map(text_width, rows), default=0)
+            self.right = WIDTH - (widest + 10 if widest else 8)
+        elif legend is not False:
+            self._legend(drawn, dashed=legend is None)
+        return direct
 
-    def _legend(self, drawn: Sequence[Series]) -> None:
+    def _legend(self, drawn: Sequence[Series], *, dashed: bool) -> None:
         x = 0.0
         for series in drawn:
             label = fitted(series.label, WIDTH - 30)
@@ -120,12 +120,14 @@ class Frame:
                 x, self.top = 0.0, self.top + LINE
             middle = self.top + LINE / 2 - 4
             ink = colour(series.colour)
-            self.canvas.path(
-                f"M{x:.0f} {middle:.1f}h18", ink, width=3, dash=""
-            )
+            sample = f"M{number(x)} {number(middle)}h18"
+            dash = series.dash if dashed else ""
+            self.canvas.path(sample, ink, width=3, dash=dash)
             self.canvas.lines(x + 22, middle, [label], fill=ink)
             x += wide + 10
         self.top += LINE + 4
+        if self.height and self.bottom < self.top + 80:
+            self.grow(80)
 
     def y_axis(self, scale: Scale, *, named: bool = True) -> list[float]:
         """Name the ticks at the left; return where they are."""
@@ -214,7 +216,8 @@ class Frame:
         slot = (self.bottom - self.top) / rows
         for i, name in _some(along, rows, slot, 13 if along else 20):
             middle = self.top + (i + 0.5) * slot
-            self.tick_name(middle, name)
+            # not into the axis' own name, where rows are thin
+            self.tick_name(max(middle, self.top + SIZE / 2), name)
 
     def figure(self, said: str) -> Figure:
         """Write the name of the horizontal axis, and end."""
@@ -255,6 +258,6 @@ def apart(
     return placed
 
 
-def turned(names: Sequence[str]) -> float:
+def leaning(names: Sequence[str]) -> float:
     """Return the height of names that lean by 60 degrees."""
     return 0.87 * max(map(text_width, names), default=0) + SIZE + 2

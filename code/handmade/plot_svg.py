@@ -2,8 +2,8 @@
 
 Every colour is a variable of the page's style sheet, with a fallback that
 reads on white and on near-black: Jupyter and GitHub have no such variables.
-Text stays text, in the page's font. A drawing is 360 units wide, about a
-phone, and its text 12 units: it can grow, and never reads smaller than that.
+Text stays text, in the page's font. A drawing is 340 units wide, a phone
+less its margins, and its text 12 units: it can grow, not shrink.
 
 Left out: ids and style sheets, which would have to be unique in a page, as
 far as a drawing can do without.
@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
-WIDTH = 360
-SHOWN = 480  # pixels wide where there is room
+WIDTH = 340
+SHOWN = 460  # pixels wide where there is room
 SIZE = 12
 LINE = 15  # from one line of text to the next
 PAPER = "#eef4f8"
@@ -37,7 +37,7 @@ FONT = (
     "Helvetica,Arial,sans-serif)"
 )
 # the width of a letter as a share of its size, as wide fonts have it
-_NARROW, _WIDE = set("ijl.,:;'|! ftr()[]/I·"), set("mwMW%—@→≤…")
+_NARROW, _WIDE = set("ijl.,:;'|! ftr()[]/I·"), set("mwMW%@→≤…−—")
 
 
 def colour(name: str, fallback: str = "") -> str:

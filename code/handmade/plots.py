@@ -25,7 +25,7 @@ from handmade.plot_checks import (
     check_lines,
     check_shape,
 )
-from handmade.plot_frame import TICK, Frame, Series, turned
+from handmade.plot_frame import TICK, Frame, Series, leaning
 from handmade.plot_svg import (
     LINE,
     WIDTH,
@@ -59,7 +59,7 @@ def lines(
     its smallest to its largest. ``log`` is "", "x", "y" or "xy"; ``level``
     adds a thin horizontal line to compare with. A few whole numbers on a
     logarithmic x, such as 1, 2, 4, 8, are written as they are. ``height`` is
-    in inches, of a figure 5 inches wide.
+    in inches, of a figure 4.7 inches wide.
     """
     at = as_numbers("x", x)
     check_lines(at, series, log)
@@ -244,13 +244,12 @@ def heatmap(
     right = WIDTH - 4 if write else WIDTH - 54
     slot = (right - left) / columns
     turn = max(map(text_width, across or [""])) > slot - 4 and slot >= 13
-    below = turned(across) if turn else LINE
+    below = leaning(across) if turn else LINE
     inside = rows / columns * (right - left)
     frame = Frame(
         0, title, f"{xlabel} →", f"{ylabel} ↓", below=below,
         legend="" if write else label,
     )  # fmt: skip
-    frame.make_room([])
     tall = 16 * rows if along or write else 0
     least, most = max(80, tall), max(260, tall)
     frame.grow(min(most, max(least, inside)))

@@ -6,12 +6,13 @@ merged cells, sorting, and whatever a page would have to fiddle with.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from html import escape
 from numbers import Integral, Real
 from typing import Any
 
-from handmade.plot_svg import FALLBACKS
+from handmade.plot_svg import FALLBACKS, escaped
 
+SHORT = 24  # letters that stay on one line
+PADDING = "padding:.3em .75em"
 SIGNS = {"good": "✓", "bad": "✗"}
 
 
@@ -97,7 +98,8 @@ class Table:
             ).rstrip()
             for row in rows
         ]
-        return "\n".join([self.caption, *lines] if self.caption else lines)
+        caption = [_plain(self.caption)] * bool(self.caption)
+        return "\n".join([*caption, *lines])
 
     __repr__ = __str__
 
@@ -105,7 +107,7 @@ class Table:
         """Return the table as HTML that stands by itself."""
         marked_rows = any(column == -1 for _, column in self.marks)
         head = "".join(
-            f'<th scope="col"{_aligned(right)}>{_escaped(name)}</th>'
+            f'<th scope="col" style="{_side(right)}">{_marked_up(name)}</th>'
             for name, right in zip(self.headings, self.right, strict=True)
         )
         body = "".join(
@@ -115,30 +117,27 @@ class Table:
             + "</tr>"
             for i, row in enumerate(self._signed())
         )
-        caption = (
-            '<caption style="caption-side:top;text-align:left">'
-            f"{_escaped(self.caption)}</caption>"
-            if self.caption
-            else ""
-        )
+        caption = f"<figcaption>{_marked_up(self.caption)}</figcaption>"
         return (
-            '<div class="hm-table scrolls" '
-            'style="overflow-x:auto;max-width:100%">'
+            '<figure class="hm-table" style="margin:0">'
+            f"{caption if self.caption else ''}"
+            '<div class="scrolls" style="overflow-x:auto">'
             '<table style="border-collapse:collapse;'
-            f'font-variant-numeric:tabular-nums">{caption}'
+            'font-variant-numeric:tabular-nums">'
             f"<thead><tr>{head}{'<td></td>' * marked_rows}</tr></thead>"
-            f"<tbody>{body}</tbody></table></div>"
+            f"<tbody>{body}</tbody></table></div></figure>"
         )
 
     def _cell(self, i: int, j: int, text: str) -> str:
         """Return one cell: the first of a row is the row's name."""
         style = _aligned(
             self.right[j],
+            short=len(text) <= SHORT,
             weight="" if j else "400",
             kind=self.marks.get((i, j), ""),
         )
         tag, scope = ("td", "") if j else ("th", ' scope="row"')
-        return f"<{tag}{scope}{style}>{_escaped(text)}</{tag}>"
+        return f"<{tag}{scope}{style}>{_marked_up(text)}</{tag}>"
 
     def _end(self, i: int) -> str:
         """Return the cell that says in a word what the row's colour says."""
@@ -146,7 +145,8 @@ class Table:
         if not kind:
             return "<td></td>"
         text = f"{SIGNS[kind]} {self.words[kind]}"
-        return f"<td{_aligned(False, kind=kind)}>{_escaped(text)}</td>"
+        style = _aligned(False, kind=kind)
+        return f"<td{style}>{_marked_up(text)}</td>"
 
     def _signed(self) -> list[list[str]]:
         """Return the cells, those that are marked with their sign."""
@@ -235,9 +235,16 @@ def _place(
     return int(row), -1 if name is None else headings.index(name)
 
 
-def _aligned(right: bool, *, weight: str = "", kind: str = "") -> str:
+def _side(right: bool) -> str:
+    return f"text-align:{'right' if right else 'left'};{PADDING}"
+
+
+def _aligned(
+    right: bool, *, short: bool = True, weight: str = "", kind: str = ""
+) -> str:
     """Return the style of a cell."""
-    rules = [f"text-align:{'right' if right else 'left'}"]
+    rules = [_side(right)]
+    rules += ["white-space:nowrap" if short else "min-width:11rem"]
     rules += [f"font-weight:{weight}"] * bool(weight)
     if kind:
         colour = f"var(--hm-{kind},{FALLBACKS[kind]})"
@@ -260,6 +267,7 @@ def _is_code(text: str) -> bool:
     return len(text) > 2 and text[0] == text[-1] == "`"
 
 
-def _escaped(text: str) -> str:
-    line = escape(" ".join(text.split()))
+def _marked_up(text: str) -> str:
+    """Write a text as HTML, on one line, code as such."""
+    line = escaped(" ".join(text.split()))
     return f"<code>{line[1:-1]}</code>" if _is_code(line) else line
