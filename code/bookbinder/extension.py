@@ -19,7 +19,7 @@ from sphinx.errors import ExtensionError
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from bookbinder import costs, twin
+from bookbinder import costs, minutes, twin
 from bookbinder.book import Book, Page, fork
 from bookbinder.vendor import is_vendored
 
@@ -39,7 +39,7 @@ def configure(app, config) -> None:
         path.name for path in root.iterdir() if path.name != "book"
     ]
     config.html_static_path = ["book/style", str(SITE)]
-    config.html_css_files = ["custom.css"]
+    config.html_css_files = ["custom.css", "landing.css"]
     config.html_js_files = ["pages.js"]
     if is_vendored(root):
         config.html_static_path.append("book/vendor")
@@ -176,6 +176,7 @@ def setup(app) -> dict:
     render.sanitize_script_content = in_script
     app.set_html_assets_policy("always")
     app.add_role("cost", cost_role)
+    app.add_role("minutes", minutes.role)
     app.add_directive("page-costs", PageCosts)
     app.connect("config-inited", configure, priority=400)
     app.connect("builder-inited", seed, priority=900)

@@ -63,6 +63,11 @@ def cost(content: str, links: Links) -> str:
     return links.costs.get(content, "not measured yet")
 
 
+def minutes(content: str, links: Links) -> str:
+    # no twin changes when another page gets shorter
+    return "the site says how long"
+
+
 TABLE: dict[str, Callable[[str, Links], str]] = {
     "ref": ref,
     "doc": doc,
@@ -71,6 +76,7 @@ TABLE: dict[str, Callable[[str, Links], str]] = {
     "cite:t": cite,
     "glue:text": value,
     "cost": cost,
+    "minutes": minutes,
 }
 
 
