@@ -71,6 +71,7 @@ def links(tmp_path) -> Links:
         ),
         ("{glue:text}`share` of it", "0.5 of it"),
         ("{cost}`part/page`", "12 s"),
+        ("{minutes}`part/page part/b`", "the site says how long"),
         (
             "{ref}`then <v1.5 (old)>`",
             "[then](https://site/book/other.html#v1-5-old)",

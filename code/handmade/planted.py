@@ -44,12 +44,14 @@ class Round:
     broken: int  # which of the two: 0 or 1
 
     def first_wrong(self) -> ParityRow:
-        """Return the first place where the broken model is off."""
-        return next(
-            row
-            for row in self.rows[self.broken]
-            if not row.difference <= TOLERANCES[row.dtype]
-        )
+        """Return the first place where the broken model is off.
+
+        Raises ValueError where it never is.
+        """
+        for row in self.rows[self.broken]:
+            if not row.difference <= TOLERANCES[row.dtype]:
+                return row
+        raise ValueError("rows: got none above the tolerance, want one")
 
 
 def wrong_theta(model: Llama) -> Llama:

@@ -10,9 +10,10 @@ export function height(difference) {
   return Math.min(1, Math.max(0, (Math.log10(difference) - LOW) / -LOW));
 }
 
-// 0.0599 -> "6 %", 0.0001 -> "0.01 %", 3.2 -> "320 %"
+// 0.0599 -> "6 %", 5e-7 -> "0.00005 %", 3.2 -> "320 %"
 export function share(value) {
-  return `${Number((100 * value).toPrecision(2)).toLocaleString("en")} %`;
+  const digits = { maximumSignificantDigits: 2 };
+  return `${(100 * value).toLocaleString("en", digits)} %`;
 }
 
 // what the drawing says after a guess
@@ -65,6 +66,21 @@ function drawBars(count, tolerance, bars) {
   return svg;
 }
 
+// the numbers below the bars: the first, the last, and the first wrong one
+function drawNumbers(count, wrong) {
+  const near = count / 5; // two numbers this close would touch
+  const numbers = element("div", { class: "hm-numbers", "aria-hidden": "true" });
+  const put = (number, kind) => {
+    const node = element("span", { class: kind }, String(number));
+    node.style.left = `${(100 * (number - 0.5)) / count}%`;
+    numbers.append(node);
+  };
+  if (!wrong || wrong > near) put(1, "hm-end");
+  if (wrong) put(wrong, "hm-mark");
+  if (!wrong || wrong < count - near) put(count, "hm-end");
+  return numbers;
+}
+
 // the site says where its pages are; a notebook has no page to lead to
 function pageLink({ page, title }) {
   const root = document.documentElement.dataset.content_root;
@@ -86,7 +102,8 @@ function render({ model, el }) {
     const text = element("span", { class: "hm-text" });
     const tag = element("span", { class: "hm-tag" });
     const button = element("button", { type: "button", onclick: () => pick(i) },
-      element("span", { class: "hm-letter" }, letter), text, tag);
+      element("span", { class: "hm-letter" }, letter),
+      element("span", {}, text, tag));
     const strip = element("div", { class: "hm-strip" });
     const card = element("div", { class: "hm-card" }, button, strip);
     answers.append(card);
@@ -133,7 +150,8 @@ function render({ model, el }) {
       if (drawn !== `${at()} ${open}`) {
         const bars = round.bars[i];
         strip.replaceChildren(
-          drawBars(bars.length, round.tolerance, open ? bars : null));
+          drawBars(bars.length, round.tolerance, open ? bars : null),
+          drawNumbers(bars.length, open && wrong ? round.block : 0));
       }
     });
     drawn = `${at()} ${open}`;
@@ -162,7 +180,7 @@ function render({ model, el }) {
 
   function scale(round) {
     return element("p", { class: "hm-scale" },
-      `One bar for each of the ${round.bars[0].length} blocks: how far its ` +
+      `One bar for each of ${round.bars[0].length} blocks: how far its ` +
       "output is from Hugging Face's, on a logarithmic scale. Above the line " +
       "is more than rounding.");
   }
