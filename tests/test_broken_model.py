@@ -63,7 +63,7 @@ def test_the_bars_are_logarithmic_and_bounded():
 def test_a_share_is_told_in_percent():
     body = "return values.map(share);"
     got = run_script("broken_model", body, values=[0.0599, 1e-4, 3.2, 5e-7])
-    assert got == ["6 %", "0.01 %", "320 %", "0.00005 %"]
+    assert got == [f"{n}\u00a0%" for n in ("6", "0.01", "320", "0.00005")]
 
 
 @pytest.mark.parametrize("broken", [0, 1])
@@ -81,7 +81,9 @@ def test_the_verdict_names_the_broken_one_and_its_place(broken):
     assert wrong["head"] == f"No, it is {letter}."
     assert right["where"] == wrong["where"]
     assert right["where"].startswith(f"{letter} leaves Hugging Face's")
-    assert "block 2, in its feed-forward layer: off by 6 %" in right["where"]
+    assert (
+        "block 2, in its feed-forward layer: off by 6\u00a0%" in right["where"]
+    )
     assert right["where"].endswith(f"{other} never does.")
 
 

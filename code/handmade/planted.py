@@ -75,7 +75,7 @@ def centred_norms(model: Llama) -> Llama:
 def repeated_block(model: Llama, index: int = 20) -> Llama:
     """Load the weights of the block before into block `index`."""
     wrong = shared_copy(model)
-    block = deepcopy(wrong.blocks[index - 1], _kept(wrong))
+    block: Any = deepcopy(wrong.blocks[index - 1], _kept(wrong))
     block.attn.layer = index  # its place in the cache is its own
     wrong.blocks[index] = block
     return wrong

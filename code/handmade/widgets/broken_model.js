@@ -13,7 +13,7 @@ export function height(difference) {
 // 0.0599 -> "6 %", 5e-7 -> "0.00005 %", 3.2 -> "320 %"
 export function share(value) {
   const digits = { maximumSignificantDigits: 2 };
-  return `${(100 * value).toLocaleString("en", digits)} %`;
+  return `${(100 * value).toLocaleString("en", digits)}\u00a0%`;
 }
 
 // what the drawing says after a guess
