@@ -69,6 +69,7 @@ def links(tmp_path) -> Links:
             "[Ada, 2001](https://site/book/back/references.html) says",
         ),
         ("{glue:text}`share` of it", "0.5 of it"),
+        ("{minutes}`part/page part/b`", "the site says how long"),
         (
             "{ref}`then <v1.5 (old)>`",
             "[then](https://site/book/other.html#v1-5-old)",

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -14,11 +15,14 @@ import pytest
 import torch
 import traitlets
 from bookbinder.book import find_book
+from handmade.parity import ParityRow
+from handmade.planted import BUGS, Round
 from handmade.text.bpe import BPETokenizer
 from handmade.text.pretokenize import byte_alphabet
 from handmade.widgets import (
     attention_patterns,
     base,
+    broken_model,
     head_count,
     mask_editor,
     merge_steps,
@@ -131,6 +135,20 @@ HOSTILE = (
 )
 
 
+def game(question: str, first: str, second: str, says: str, *_) -> Round:
+    """A round of the game whose texts are these."""
+    bug = replace(BUGS[0], question=question, says=says, title=says)
+    near, off = (
+        ParityRow(
+            "blocks.0.attn", "x", "blocks.{}", torch.float32, difference, 1.0,
+            (), (), (),
+        )
+        for difference in (0.0, 0.5)
+    )  # fmt: skip
+    answers, rows = (first, second), ([near], [off])
+    return Round(bug=bug, answers=answers, rows=rows, broken=1)
+
+
 def explorables() -> dict[str, base.Explorer]:
     """One of each, with hostile text wherever text goes."""
     names = list(HOSTILE)
@@ -147,6 +165,7 @@ def explorables() -> dict[str, base.Explorer]:
                 for text in names
             ]
         ),
+        "broken_model": broken_model.broken_model([game(*names)]),
         "head_count": head_count.count_heads(
             names, {2: even}, d_model=4, heads=2
         ),

@@ -19,7 +19,15 @@ from sphinx.errors import ExtensionError
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from bookbinder import claims, costs, facts, inline_svg, model_map, twin
+from bookbinder import (
+    claims,
+    costs,
+    facts,
+    inline_svg,
+    minutes,
+    model_map,
+    twin,
+)
 from bookbinder.book import Book, Page, fork
 from bookbinder.vendor import is_vendored
 
@@ -39,7 +47,7 @@ def configure(app, config) -> None:
         path.name for path in root.iterdir() if path.name != "book"
     ]
     config.html_static_path = ["book/style", str(SITE)]
-    config.html_css_files = ["custom.css", "outputs.css"]
+    config.html_css_files = ["custom.css", "outputs.css", "landing.css"]
     config.html_js_files = ["pages.js"]
     if is_vendored(root):
         config.html_static_path.append("book/vendor")
@@ -167,6 +175,7 @@ def setup(app) -> dict:
     claims.setup(app)
     facts.setup(app)
     inline_svg.setup(app)
+    app.add_role("minutes", minutes.role)
     app.add_directive("page-costs", PageCosts)
     app.connect("config-inited", configure, priority=400)
     app.connect("builder-inited", seed, priority=900)

@@ -58,6 +58,11 @@ def value(content: str, links: Links) -> str:
     return links.values[content]
 
 
+def minutes(content: str, links: Links) -> str:
+    # no twin changes when another page gets shorter
+    return "the site says how long"
+
+
 TABLE: dict[str, Callable[[str, Links], str]] = {
     "ref": ref,
     "doc": doc,
@@ -65,6 +70,7 @@ TABLE: dict[str, Callable[[str, Links], str]] = {
     "cite:p": cite_in_brackets,
     "cite:t": cite,
     "glue:text": value,
+    "minutes": minutes,
 }
 
 
