@@ -208,3 +208,10 @@ def test_a_claim_without_words_or_proof_is_refused(tmp_path, source, got):
 )
 def test_preparation_is_named(source, draws, said):
     assert claims.name(source, draws) == said
+
+
+def test_a_claims_words_are_no_markup(tmp_path):
+    hostile = "# <b>bold</b> & `<i>`\nassert 1"
+    _, made = bound(tmp_path, "# First\n" + tagged("claim", hostile))
+    (said,) = (c.source for c in made.cells if c.source.startswith("✓"))
+    assert said == r"✓ \<b>bold\</b> & `<i>`"

@@ -22,8 +22,8 @@ BOOK = find_book(Path(__file__).parents[1])
 each_page = pytest.mark.parametrize(
     "page", BOOK.pages, ids=[page.name for page in BOOK.pages]
 )
-# functions of `handmade` whose outputs are markup; there is none yet
-HELPERS: frozenset[str] = frozenset()
+# functions of `handmade` whose outputs are markup
+HELPERS = frozenset({"check", "check.show"})
 MARKUP = {"text/html", "image/svg+xml", "text/markdown"}
 DATA = {
     "text/plain",
