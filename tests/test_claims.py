@@ -3,6 +3,7 @@
 import re
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from bookbinder import claims, extension, fingerprint, sync, twin
@@ -71,8 +72,8 @@ class Folds(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory) -> str:
-    """Return the page as HTML; one claim glues, the other one prints."""
+def site(tmp_path_factory) -> Path:
+    """Build a page whose one claim glues, and whose preparation prints."""
     root = tmp_path_factory.mktemp("claims")
     text = PAGE + "\nIt is {glue:text}`x`.\n"
     book = make_book(root, first=text, second=LAST)
@@ -94,8 +95,12 @@ def built(tmp_path_factory) -> str:
     twin.write(page, made)
     done = build(book)
     assert done.returncode == 0, done.stdout + done.stderr
-    html = root / "_build" / "html" / "book" / "first.html"
-    return html.read_text(encoding="utf-8")
+    return root / "_build" / "html"
+
+
+@pytest.fixture(scope="module")
+def built(site) -> str:
+    return (site / "book" / "first.html").read_text(encoding="utf-8")
 
 
 def article(built: str) -> str:
@@ -131,6 +136,13 @@ def test_preparation_is_a_thin_line_and_its_output_stands(built):
     assert "spun\n" in article(built)
     # not in myst-nb's own way
     assert "Show code cell source" not in built
+
+
+def test_what_all_pages_call_it_is_found_on_none(site):
+    index = (site / "searchindex.js").read_text(encoding="utf-8")
+    # a claim's words are the page's own
+    assert '"harmless"' in index
+    assert '"seed"' not in index
 
 
 def test_in_a_solution_nothing_is_folded_twice(built):
@@ -195,12 +207,26 @@ def test_a_claim_without_words_or_proof_is_refused(tmp_path, source, got):
 
 
 @pytest.mark.parametrize(
+    ("source", "said", "left"),
+    [
+        ("# the wheel\nspin()", "the wheel", "spin()"),
+        ("# the\n# wheel\n\nspin()  # on", "the wheel", "spin()  # on"),
+        ("\n# a\n\n# b\nspin()", "a", "# b\nspin()"),
+        ("## a\nspin()", "a", "spin()"),
+        ("spin()\n# a", "", "spin()\n# a"),
+        ("#", "", ""),
+    ],
+)
+def test_a_cell_says_what_its_first_comment_does(source, said, left):
+    assert claims.comment(source) == said
+    assert claims.without_comment(source) == left
+
+
+@pytest.mark.parametrize(
     ("source", "draws", "said"),
     [
         (SEEDED, False, "imports and seed"),
         ("import math\nfrom a import b", False, "imports"),
-        ("# the wheel\nspin()", True, "the wheel"),
-        ("# the\n# wheel\n\nspin()", True, "the wheel"),
         ("plots.lines(x)", True, "code of the figure"),
         ("x = 1", False, "code"),
         ("%matplotlib inline", False, "code"),
@@ -208,3 +234,10 @@ def test_a_claim_without_words_or_proof_is_refused(tmp_path, source, got):
 )
 def test_preparation_is_named(source, draws, said):
     assert claims.name(source, draws) == said
+
+
+def test_a_claims_words_are_no_markup(tmp_path):
+    hostile = "# <b>bold</b> & `<i>`\nassert 1"
+    _, made = bound(tmp_path, "# First\n" + tagged("claim", hostile))
+    (said,) = (c.source for c in made.cells if c.source.startswith("✓"))
+    assert said == r"✓ \<b>bold\</b> & `<i>`"

@@ -28,6 +28,7 @@ each_page = pytest.mark.parametrize(
 HELPERS = frozenset({
     "lines", "bars", "heatmap",
     "table", "parity", "Strip", "follow",
+    "check", "check.show",
 })  # fmt: skip
 MARKUP = {"text/html", "image/svg+xml", "text/markdown"}
 DATA = {

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from bookbinder import idea, pages
+from bookbinder.__main__ import main
 from bookbinder.idea import Lines, Names
 from test_claims import LAST, tagged
 from test_sync import cell, make_book
@@ -108,7 +109,9 @@ def test_a_drawing_of_ours_is_a_diagram(tmp_path):
     assert (found.figures, found.diagrams) == (0, 1)
 
 
-def test_the_table_has_a_line_a_page_and_their_sum(tmp_path):
+def test_the_table_has_a_line_a_page_and_their_sum(
+    tmp_path, monkeypatch, capsys
+):
     book = make_book(tmp_path, first="# One\n" + cell("x = 1"), second=LAST)
     built = tmp_path / "_build" / "html" / "book"
     built.mkdir(parents=True)
@@ -124,3 +127,6 @@ def test_the_table_has_a_line_a_page_and_their_sum(tmp_path):
     assert one["idea_share"] == 1.0
     assert 0 < one["bytes"] < 1000
     assert two["bytes"] is None
+    monkeypatch.chdir(tmp_path)
+    assert main(["pages"]) == 0
+    assert capsys.readouterr().out == pages.report(book) + "\n"

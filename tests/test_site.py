@@ -5,6 +5,7 @@ wide screen and on a phone.
 """
 
 import pytest
+from bookbinder import claims
 from bookbinder.book import find_book
 from site_helpers import NO_ALT, WIDER, visit
 
@@ -104,4 +105,34 @@ def test_reader_chooses_the_scheme(browser, address):
             reader.page.click(".theme-switch-button")
         reader.open(f"{PAGES[-1].name}.html")
         assert reader.page.evaluate(theme) == "dark", "not remembered"
+        nothing(reader.faults, "went wrong")
+
+
+def test_a_claim_opens_by_key_and_by_click_and_prints_as_a_line(
+    browser, address
+):
+    tagged = (
+        page.name
+        for page in PAGES
+        if any(claims.CLAIM in claims.tags(c) for c in page.cells("code"))
+    )
+    with visit(browser, address) as reader:
+        # closed: what `open` would unfold
+        reader.page.goto(f"{address}/{next(tagged)}.html")
+        fold = reader.page.locator("details.claim").first
+        code = fold.locator("pre").first
+        line = fold.locator("summary")
+        assert not code.is_visible()
+        assert "claim checked" in line.text_content()
+        line.focus()
+        for press in (
+            lambda: reader.page.keyboard.press("Enter"),
+            line.click,
+        ):
+            was = code.is_visible()
+            press()
+            assert code.is_visible() != was
+        reader.page.emulate_media(media="print")
+        assert not code.is_visible()
+        assert line.is_visible()
         nothing(reader.faults, "went wrong")

@@ -91,9 +91,7 @@ def check(page: Page) -> None:
 
 
 def name(source: str, draws: bool) -> str:
-    """Return what the line before folded preparation says."""
-    if said := comment(source):
-        return said
+    """Return what preparation is called that does not say it itself."""
     body = imports.parse(source).body
     if body and all(is_import(s) or is_seed(s) for s in body):
         seeded = any(map(is_seed, body))
@@ -127,6 +125,7 @@ def visit_line(translator, node: Line) -> None:
             '<span class="spoken">claim checked: </span>'
             '<span class="tick" aria-hidden="true">✓</span> '
         )
+    translator.body.append(html.escape(node.get("called", "")))
 
 
 def depart_line(translator, node: Line) -> None:
@@ -183,7 +182,12 @@ def fold_input(cell: nodes.container) -> None:
         return
     source = code.astext()
     draws = "figure" in cell["cell_metadata"].get("mystnb", {})
-    line = _line(name(source, draws), "preparation-line")
+    if said := comment(source):
+        line = _line(said, "preparation-line")
+    else:
+        # no text of the page: a search would find it on each of them
+        called = name(source, draws)
+        line = Line("", classes=["preparation-line"], called=called)
     if without_comment(source):
         _cut_comment(code)
     _put(cell, line, [cell.children[0]], "preparation")
