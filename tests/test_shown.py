@@ -11,29 +11,11 @@ PAGES = [page for page in BOOK.pages if page.has_cells]
 SHARE = 0.75  # of the visible lines carry an idea
 # pages that are not there yet: a name goes as soon as its page is
 YET = {
-    "book/start/intro",
     "book/start/setup",
     "book/start/notation",
     "book/start/pytorch",
-    "book/text/tokenization",
-    "book/text/bpe",
-    "book/text/wordpiece",
-    "book/text/unigram",
     "book/text/embeddings",
     "book/text/data",
-    "book/blocks/why-attention",
-    "book/blocks/attention",
-    "book/blocks/masks",
-    "book/blocks/multi-head",
-    "book/blocks/grouped-query",
-    "book/blocks/rope",
-    "book/blocks/alibi",
-    "book/blocks/feedforward",
-    "book/blocks/mixture-of-experts",
-    "book/blocks/norms",
-    "book/blocks/block",
-    "book/models/llama",
-    "book/inference/sampling",
 }
 
 
