@@ -87,7 +87,7 @@ function render({ model, el }) {
     const [t, s] = hover.cell ?? cell;
     const tokens = view.tokens.slice(0, view.n);
     map.draw({
-      tokens, room, most, width, largest: 20, cell, at: [t, s],
+      tokens, room, most, width, largest: 18, cell, at: [t, s],
       label: `Attention map of layer ${layer}, head ${head}: ${view.n} by ` +
         `${view.n} tokens. Arrow keys move over its cells.`,
       paint: (i, j) => {

@@ -44,7 +44,7 @@ function render({ model, el }) {
     preview: (cell) => { hover.cell = cell; drawMap(); },
   });
   const say = element("p", { class: "hm-say", "aria-live": "polite" });
-  const votes = element("p", { class: "hc-votes" });
+  const votes = element("div", { class: "hm-chips hc-votes" });
   const facts = element("p", { class: "hm-say hm-more hm-muted" });
 
   function state() {
@@ -62,7 +62,7 @@ function render({ model, el }) {
     const head = hover.head ?? now.head;
     const [query, key] = hover.cell ?? cell;
     map.draw({
-      tokens, room: tokens, most: T, width, largest: width < 500 ? 18 : 24, cell,
+      tokens, room: tokens, most: T, width, largest: width < 500 ? 18 : 22, cell,
       at: [query, key],
       label: `Attention map of head ${head} of ${H}, layer ${layer}: ${T} by ` +
         `${T} tokens. Arrow keys move over its cells.`,

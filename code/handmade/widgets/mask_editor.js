@@ -155,7 +155,7 @@ function render({ model, el }) {
       `are open. ${leak}${nothing}`;
     const [t, s] = at, i = t * n + s;
     say.textContent = `“${tokens[t]}” (${t}) → “${tokens[s]}” (${s}): score ` +
-      `${scores[i].toFixed(2)}${mask[i] ? "" : ", hidden"}, weight ` +
+      `${signed(scores[i], 2)}${mask[i] ? "" : ", hidden"}, weight ` +
       percent(weights[i]);
   }
 

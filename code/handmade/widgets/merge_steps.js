@@ -199,7 +199,7 @@ function render({ model, el }) {
     parts: [list,
       element("table", {},
         element("thead", {}, element("tr", {},
-          ...["rank", "competing pair", "becomes", "in the word"].map((name) =>
+          ...["rank", "pair", "becomes", "in the word"].map((name) =>
             element("th", { scope: "col" }, name)))), body),
       say, element("div", { class: "hm-row" }, ...back, ...on, range, value)],
     draw,

@@ -128,7 +128,7 @@ function render({ model, el }) {
   const prompt = element("p", { class: "nt-prompt" });
   const status = element("p", { class: "hm-say", "aria-live": "polite" });
   const body = element("tbody");
-  const tail = element("p", { class: "nt-tail" });
+  const tail = element("div", { class: "hm-chips nt-tail" });
   const again = () => setTraits(model, { draws: model.get("draws") + 1 });
   const head = ["token", "probability", "T = 1", "now", "drawn"];
 
@@ -168,8 +168,9 @@ function render({ model, el }) {
       const name = visible(nameOf(data, rank));
       counts.set(name, (counts.get(name) ?? 0) + 1);
     }
-    tail.replaceChildren(far.length ? "Drawn from all others, unlikeliest first: "
-      : "Nothing drawn from all others.",
+    tail.replaceChildren(element("p", {}, far.length
+      ? "Drawn from all others, unlikeliest first:"
+      : "Nothing drawn from all others."),
     ...[...counts].map(([name, count]) => element("span", { class: "hm-chip" },
       name, element("b", {}, count > 1 ? ` × ${count}` : ""))));
     prompt.replaceChildren(model.get("prompts")[model.get("index")],

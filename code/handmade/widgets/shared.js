@@ -60,7 +60,7 @@ function frame({ model, el, name, title, look, parts, draw }) {
       element("p", {}, element("strong", {}, `${title}. `), look)),
     ...parts);
   el.append(root);
-  const measure = () => clamp((root.clientWidth || 640) - 6, 240, 634);
+  const measure = () => clamp(root.clientWidth || 640, 240, 640);
   let width = measure(), waiting = false;
   function redraw() {
     waiting = false;
@@ -223,7 +223,7 @@ function grid({ choose, preview = () => {}, press = () => {} }) {
     const whole = width - left - 4;
     const tall = most * clamp(whole / most, 14, largest);
     const wide = Math.min(44, whole / n, 1.25 * tall / n);
-    const high = Math.min(tall / n, Math.max(14, wide));
+    const high = Math.min(tall / n, 1.25 * Math.max(14, wide));
     const below = whole / most < 14 ? left : 0; // where labels have to turn
     box = { left, top: left, wide, high, n, cell };
     const rect = (t, s, more) => element("rect", { x: left + wide * s,
