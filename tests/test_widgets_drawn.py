@@ -220,6 +220,18 @@ def test_pointing_previews_and_leaving_restores(name, draw):
         assert drawn.page.evaluate(fill) == "none"
 
 
+def test_what_is_pointed_at_may_go(draw):
+    drawn = draw("attention_patterns")
+    drawn.set(panel=1, length=24)
+    box = drawn.page.locator(".hm-grid").bounding_box()
+    drawn.page.mouse.move(box["x"] + 400, box["y"] + 480)
+    drawn.set(length=12)  # by a slider that has the focus
+    assert drawn.page.evaluate(UNREADABLE) == []
+    drawn.page.get_by_role("radio", name="head 11").hover()
+    drawn.set(panel=0)
+    assert drawn.say().startswith("Layer 5, head 8:")
+
+
 @pytest.mark.parametrize("name", ["attention_patterns", "head_count"])
 def test_a_head_is_previewed_chosen_and_walked_to(name, draw):
     drawn = draw(name)
@@ -315,7 +327,7 @@ def test_hands_are_dragged_and_turned_by_keys(draw):
 
 def test_one_question_at_a_time(draw):
     drawn = draw("softmax_saturation")
-    drawn.page.get_by_role("tab", name="Which queries").click()
+    drawn.page.get_by_role("radio", name="Which queries").click()
     assert drawn.page.locator(".ss-box svg").count() == 1
     dots = drawn.page.locator(".ss-box circle").count()
     assert dots == 2 * (40 + 1)

@@ -83,17 +83,15 @@ function render({ model, el }) {
   function drawMap() {
     const now = state();
     const { panel, view, layer, cell } = now;
-    const head = hover.head ?? now.head;
-    const [t, s] = hover.cell ?? cell;
+    // what is pointed at may be gone, where the model or the length changed
+    const head = Math.min(hover.head ?? now.head, panel.heads - 1);
+    const [t, s] = (hover.cell ?? cell).map((i) => Math.min(i, view.n - 1));
     const tokens = view.tokens.slice(0, view.n);
     map.draw({
       tokens, room, most, width, largest: 18, cell, at: [t, s],
       label: `Attention map of layer ${layer}, head ${head}: ${view.n} by ` +
         `${view.n} tokens. Arrow keys move over its cells.`,
-      paint: (i, j) => {
-        const weight = view.at(layer, head, i, j);
-        return weight > 0 && { "fill-opacity": shade(weight).toFixed(3) };
-      },
+      paint: (i, j) => tint(view.at(layer, head, i, j)),
       marks: [[...cell, "var(--c2)"]],
     });
     const weight = panel.causal && s > t
@@ -111,7 +109,8 @@ function render({ model, el }) {
     const { panel, view, layer, head } = state();
     heads.draw({
       label: `Heads of layer ${layer}`,
-      names: Array.from({ length: panel.heads }, (_, h) => [`head ${h}`, `${h}`]),
+      names: Array.from({ length: panel.heads }, (_, h) =>
+        [`head ${h}`, `${h}`]),
       picture: (h) => smallMap(view.n, (t, s) => view.at(layer, h, t, s)),
       chosen: head,
     });
@@ -126,8 +125,8 @@ function render({ model, el }) {
   model.on("change:panel", follow);
   const stop = frame({
     model, el, name: "attention", title: "Who looks at whom",
-    look: "Each row shares out 100 %. Look for diagonals, a first column " +
-      "that all rows pay, single far cells.",
+    look: "Each row shares out 100 %. Look for a diagonal, a strong first " +
+      "column, a far cell that stands out.",
     parts: [heads.node, map.node, say, about,
       element("div", { class: "hm-key" }, scale())],
     draw,

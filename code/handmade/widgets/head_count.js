@@ -59,15 +59,14 @@ function render({ model, el }) {
   function drawMap() {
     const now = state();
     const { H, data, layer, at, cell } = now;
-    const head = hover.head ?? now.head;
+    const head = Math.min(hover.head ?? now.head, H - 1);
     const [query, key] = hover.cell ?? cell;
     map.draw({
-      tokens, room: tokens, most: T, width, largest: width < 500 ? 18 : 22, cell,
-      at: [query, key],
+      tokens, room: tokens, most: T, width, cell, at: [query, key],
+      largest: width < 500 ? 18 : 22,
       label: `Attention map of head ${head} of ${H}, layer ${layer}: ${T} by ` +
         `${T} tokens. Arrow keys move over its cells.`,
-      paint: (t, s) => at(head, t, s) > 0 &&
-        { "fill-opacity": shade(at(head, t, s)).toFixed(3) },
+      paint: (t, s) => tint(at(head, t, s)),
       marks: [[...cell, "var(--c2)"]],
     });
     const best = favourites(data, { layer, H, T, query });
@@ -78,8 +77,7 @@ function render({ model, el }) {
     say.textContent = `Head ${head}: “${tokens[query]}” → “${tokens[key]}” ` +
       `${percent(at(head, query, key))}. The largest weights of ` +
       `${H === 1 ? "the one head" : `all ${H} heads`} are on ${places}:`;
-    votes.replaceChildren(...found.map((s) =>
-      element("span", { class: "hm-chip" }, tokens[s], element("b", {}, ` × ${counts[s]}`))));
+    votes.replaceChildren(...found.map((s) => chip(tokens[s], counts[s])));
   }
 
   function draw(space) {

@@ -134,25 +134,23 @@ function render({ model, el }) {
         "its cells, Space opens or closes one.",
       paint: (t, s) => ({ class: "me-cell",
         "fill-opacity": (0.5 * shade(weights[t * n + s])).toFixed(3) }),
-      write: (t, s, x, y, wide, high) => {
-        const [a, b] = [x + wide / 2, y + high / 2];
-        return [mask[t * n + s]
-          ? element("text", { x: a, y: b + 4, "text-anchor": "middle" },
-            (100 * weights[t * n + s]).toFixed(0))
-          : element("path", { class: "me-cross",
-            d: `M${a - 4} ${b - 4}l8 8m0 -8l-8 8` })];
-      },
+      write: (t, s, x, y) => (mask[t * n + s]
+        ? element("text", { x, y: y + 4, "text-anchor": "middle" },
+          (100 * weights[t * n + s]).toFixed(0))
+        : element("path", { class: "me-cross",
+          d: `M${x - 4} ${y - 4}l8 8m0 -8l-8 8` })),
     });
 
     const { open, future, empty } = findings(mask, n);
+    const outside = name() === "prefix" ? ", outside the prompt" : "";
     const leak = !future ? "No cell shows the future."
       : `${future} of them ${future === 1 ? "shows" : "show"} the future: ` +
-        `when generating a leak${name() === "prefix" ? ", outside the prompt." : "."}`;
-    const nothing = empty
-      ? ` ${empty} ${empty === 1 ? "query sees" : "queries see"} nothing and get zeros.`
-      : "";
+        `when generating, a leak${outside}.`;
+    const nothing = !empty ? ""
+      : empty === 1 ? "One query sees nothing and gets zeros."
+      : `${empty} queries see nothing and get zeros.`;
     about.textContent = `${ABOUT[name()](size())} ${open} of ${n * n} cells ` +
-      `are open. ${leak}${nothing}`;
+      `are open. ${leak} ${nothing}`;
     const [t, s] = at, i = t * n + s;
     say.textContent = `“${tokens[t]}” (${t}) → “${tokens[s]}” (${s}): score ` +
       `${signed(scores[i], 2)}${mask[i] ? "" : ", hidden"}, weight ` +

@@ -83,7 +83,12 @@ def edit_masks(
         last_size=n,
     )
     size = ipw.IntSlider(
-        drawing.size, 1, n, description="tokens", disabled=True, **TRACK
+        drawing.size,
+        1,
+        n,
+        description="size in tokens",
+        disabled=True,
+        **TRACK,
     )
     # not all masks have a size, and no text has more pads than three here
     ipw.jslink((drawing, "last_size"), (size, "max"))

@@ -110,7 +110,8 @@ function render({ model, el }) {
   const go = (step) => () => setTraits(model,
     { step: clamp(step(model.get("step")), 0, run.merges.length) });
   const back = [button("Bytes", go(() => 0)), button("Back", go((n) => n - 1))];
-  const on = [button("Merge", go((n) => n + 1)), button("All", go(() => Infinity))];
+  const on = [button("Merge", go((n) => n + 1)),
+    button("All", go(() => Infinity))];
   const range = element("input", { type: "range", min: 0, "aria-label":
     "merges done", oninput: () => go(() => Number(range.value))() });
   const value = element("output");
@@ -118,7 +119,7 @@ function render({ model, el }) {
     "aria-label": "tokens, word by word" });
   const body = element("tbody");
   const say = element("p", { class: "hm-say", "aria-live": "polite" });
-  const chip = (symbol, more = "") =>
+  const piece = (symbol, more = "") =>
     element("b", { class: `hm-chip ${more}` }, show(symbol, pairs));
 
   // a word's chips, and before each but the first the rank of the pair
@@ -126,7 +127,7 @@ function render({ model, el }) {
     return element("li", {}, ...word.map((symbol, at) => {
       const fresh = last?.word === w && last.at === at;
       const chosen = next?.word === w && [next.at, next.at + 1].includes(at);
-      const one = chip(symbol, chosen ? "ms-next" : fresh ? "ms-new" : "");
+      const one = piece(symbol, chosen ? "ms-next" : fresh ? "ms-new" : "");
       if (!next) one.append(element("small", {}, String(id(symbol))));
       if (!at) return one;
       const rank = ranks.get(word[at - 1] * 65536 + symbol);
@@ -166,8 +167,9 @@ function render({ model, el }) {
     const rows = all.slice(0, RIVALS).map(({ word, at, rank }, i) =>
       element("tr", { class: i ? "" : "ms-wins" },
         element("td", {}, number(rank + 1)),
-        element("td", {}, chip(state[word][at]), "+ ", chip(state[word][at + 1])),
-        element("td", {}, chip(256 + rank)),
+        element("td", {}, piece(state[word][at]), "+ ",
+          piece(state[word][at + 1])),
+        element("td", {}, piece(256 + rank)),
         element("td", {}, visible(spoken[word]))));
     while (rows.length < RIVALS) {
       rows.push(element("tr", {}, element("td", { colspan: 4 },
@@ -181,10 +183,10 @@ function render({ model, el }) {
     for (const each of back) each.disabled = step === 0;
     for (const each of on) each.disabled = step === count;
     const tokens = state.reduce((sum, word) => sum + word.length, 0);
-    const [a, b, made] = last
-      ? [...pairs[last.rank], 256 + last.rank].map((s) => show(s, pairs)) : [];
+    const parts = last ? [...pairs[last.rank], 256 + last.rank] : [];
+    const [a, b, made] = parts.map((symbol) => show(symbol, pairs));
     say.textContent = `${number(tokens)} tokens. ` + (last
-      ? `“${a}” + “${b}” became “${made}”, id ${number(id(256 + last.rank))}. `
+      ? `“${a}” + “${b}” became “${made}”, id ${number(id(parts[2]))}. `
       : "Every byte is one. ") + (all.length
       ? `${all.length} ${all.length === 1 ? "pair waits" : "pairs compete"}: ` +
         "the lowest rank wins."

@@ -171,8 +171,7 @@ function render({ model, el }) {
     tail.replaceChildren(element("p", {}, far.length
       ? "Drawn from all others, unlikeliest first:"
       : "Nothing drawn from all others."),
-    ...[...counts].map(([name, count]) => element("span", { class: "hm-chip" },
-      name, element("b", {}, count > 1 ? ` × ${count}` : ""))));
+    ...[...counts].map(([name, count]) => chip(name, count)));
     prompt.replaceChildren(model.get("prompts")[model.get("index")],
       element("span", { class: "nt-next" }));
     status.textContent =

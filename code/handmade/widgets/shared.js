@@ -105,6 +105,8 @@ function onKeys(node, { move, press }) {
 
 // weight -> opacity: the root, so that small weights stay visible
 const shade = (weight) => Math.sqrt(weight);
+const tint = (weight) =>
+  weight > 0 && { "fill-opacity": shade(weight).toFixed(3) };
 
 // what the colours of weights mean
 function scale() {
@@ -121,6 +123,12 @@ function swatch(colour, words) {
     element("i", { style: `background: var(${colour})` }), words);
 }
 
+// a token, and how often
+function chip(words, count) {
+  return element("span", { class: "hm-chip" }, words,
+    element("b", {}, count > 1 ? ` × ${count}` : ""));
+}
+
 // a map of n x n weights without letters, a path for each of eight levels
 function smallMap(n, weight) {
   const levels = Array(9).fill("");
@@ -135,7 +143,7 @@ function smallMap(n, weight) {
     "shape-rendering": "crispEdges" }, ...paths.slice(1));
 }
 
-// One of many small pictures, by pointer or arrow keys. `preview(i)` while
+// One of many, by pointer or arrow keys. `preview(i)` while
 // the pointer is on one, `preview(null)` when it leaves.
 function choices({ choose, preview = () => {} }) {
   const node = element("div", { class: "hm-choices", role: "radiogroup" });
@@ -214,7 +222,7 @@ function grid({ choose, preview = () => {}, press = () => {} }) {
 
   // `room` holds all labels that may come and `most` the most rows, so that
   // the box keeps its size; `paint(t, s)` gives a cell's attributes, `write`
-  // the words in it, `marks` cells with a ring: [t, s, colour, inset]
+  // what stands in its middle, `marks` cells with a ring: [t, s, colour, inset]
   function draw({ tokens, room, most, width, largest, cell, at, label, paint,
     write, marks = [] }) {
     const n = tokens.length;
@@ -232,9 +240,9 @@ function grid({ choose, preview = () => {}, press = () => {} }) {
       element("text", { x, y, ...more }, words);
     const svg = element("svg", { width, height: left + tall + below + 4,
       "aria-hidden": "true" });
-    svg.append(
-      text(left - 6, left - 22, "keys →", { "text-anchor": "end", class: "hm-muted" }),
-      text(left - 6, left - 6, "queries ↓", { "text-anchor": "end", class: "hm-muted" }));
+    const axis = { "text-anchor": "end", class: "hm-muted" };
+    svg.append(text(left - 6, left - 22, "keys →", axis),
+      text(left - 6, left - 6, "queries ↓", axis));
     tokens.forEach((token, i) => {
       const words = fit(token, left - 10, node);
       const under = wide < 14 && i % 2; // every other label stands below
@@ -251,7 +259,8 @@ function grid({ choose, preview = () => {}, press = () => {} }) {
       for (let s = 0; s < n; s++) {
         const look = paint(t, s);
         if (look) svg.append(rect(t, s, look));
-        if (write) svg.append(...write(t, s, left + wide * s, left + high * t, wide, high));
+        const [x, y] = [left + wide * (s + 0.5), left + high * (t + 0.5)];
+        if (write) svg.append(write(t, s, x, y));
       }
     }
     svg.append(element("rect", { x: left, y: left, width: wide * n,

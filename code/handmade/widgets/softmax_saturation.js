@@ -73,15 +73,9 @@ function render({ model, el }) {
   let order = [], places = []; // queries by gradient; where each one's dot is
   let seen = null; // the summary of the gradients at the query
 
-  const tabs = element("div", { class: "hm-row", role: "tablist" },
-    ...QUESTIONS.map((words, i) => button(words,
-      () => setTraits(model, { question: i }), { role: "tab" })));
-  onKeys(tabs, { move: (dt, ds) => {
-    const next = (model.get("question") + dt + ds + 3) % 3;
-    setTraits(model, { question: next });
-    tabs.children[next].focus();
-  } });
-  const box = element("div", { class: "ss-box", role: "tabpanel", tabindex: 0,
+  const tabs = choices({
+    choose: (question) => setTraits(model, { question }) });
+  const box = element("div", { class: "ss-box", role: "group", tabindex: 0,
     onclick: pick });
   onKeys(box, { move: (dt, ds) => {
     const now = order.indexOf(model.get("query"));
@@ -152,7 +146,7 @@ function render({ model, el }) {
     norms.forEach(([name, list, all], row) => {
       const top = 24 + half * row;
       const y = (n) => top + 30 + ((n * 7) % 13) * (half - 44) / 12;
-      svg.append(text(left, top + 14, name, "start"));
+      svg.append(text(left + 6, top + 14, name, "start"));
       list.forEach((norm, n) => {
         places.push([n, x(norm), y(n)]);
         svg.append(element("circle", { cx: x(norm), cy: y(n), r: 3,
@@ -221,10 +215,8 @@ function render({ model, el }) {
         "smaller or larger gradient.");
     say.textContent = told + ` K = ${K}, divided by ${short(K ** power)}.`;
     key.replaceChildren(...legend);
-    [...tabs.children].forEach((tab, i) => {
-      tab.setAttribute("aria-selected", i === question);
-      tab.tabIndex = i === question ? 0 : -1;
-    });
+    tabs.draw({ label: "Questions", chosen: question, picture: () => "",
+      names: QUESTIONS.map((words) => [words, words]) });
     median.disabled = query === seen.typical;
     luckiest.disabled = query === seen.luckiest;
   }
@@ -232,9 +224,10 @@ function render({ model, el }) {
   const median = button("Median query", () => go(seen.typical));
   const luckiest = button("Luckiest query", () => go(seen.luckiest));
   return frame({
-    model, el, name: "saturation", title: "A softmax that has chosen stops learning",
-    look: "Take the divisor away and ask three questions.",
-    parts: [tabs, box, key, say,
+    model, el, name: "saturation",
+    title: "A softmax that has chosen stops learning",
+    look: "Set p to 0, so that nothing is divided, and ask:",
+    parts: [tabs.node, box, key, say,
       element("div", { class: "hm-row" }, median, luckiest)],
     draw,
   });
