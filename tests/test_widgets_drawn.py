@@ -10,6 +10,7 @@ import torch
 from handmade.text.bpe import BPETokenizer
 from handmade.text.pretokenize import byte_alphabet
 from handmade.widgets.attention_patterns import Panel, explore
+from handmade.widgets.base import assets
 from handmade.widgets.head_count import count_heads
 from handmade.widgets.mask_editor import edit_masks
 from handmade.widgets.merge_steps import merge_steps
@@ -181,6 +182,19 @@ def test_a_phone_shows_all_of_it_and_nothing_jumps(name, width, draw):
         assert drawn.height() == height, values
         wide = drawn.page.evaluate("document.documentElement.scrollWidth")
         assert wide == width
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_another_explorable_on_the_page_changes_nothing(name, draw):
+    drawn = draw(name)
+    boxes = """() => [...document.querySelectorAll(".hm *")].map((node) => {
+      const { x, y, width, height } = node.getBoundingClientRect();
+      return [node.outerHTML.slice(0, 80), x, y, width, height];
+    })"""
+    alone = drawn.page.evaluate(boxes)
+    for other in MOVED.keys() - {name}:
+        drawn.page.add_style_tag(content=assets(other)[1])
+    assert drawn.page.evaluate(boxes) == alone
 
 
 @pytest.mark.parametrize(

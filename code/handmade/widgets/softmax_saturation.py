@@ -119,7 +119,7 @@ def explore_saturation(
             options=widths, value=width, description="head width K", **TRACK
         ),
         power=ipw.FloatSlider(
-            power, min=0, max=1, step=0.05, description="p: divide by K^p",
+            power, min=0, max=1, step=0.05, description="p in K^p",
             **TRACK,
         ),
         query=ipw.IntSlider(query, 0, N - 1, description="query", **TRACK),
