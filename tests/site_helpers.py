@@ -205,7 +205,8 @@ class Visit:
 
     def _slides(self, area, handle, before: str) -> bool:
         # its place: the value it speaks may be rounded
-        place = "e => e.value ?? getComputedStyle(e.parentElement).transform"
+        place = """e => [e.value, e.ariaValueNow,
+            getComputedStyle(e.parentElement).transform].join()"""
         start = handle.evaluate(place)
         for there, back in (
             ("ArrowRight", "ArrowLeft"),

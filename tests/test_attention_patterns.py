@@ -70,10 +70,9 @@ def test_the_other_kind_keeps_every_length():
 def test_the_controls_are_joined_in_the_front_end():
     packs = [panel(lengths=(9,)), panel(causal=False, layers=2, heads=5)]
     box = explore(packs, layer=3, head=1, length=9, query=4, key=2)
-    which, layers, shown, tokens, drawing = box.children
+    drawing, which, layers, tokens = box.children
     assert [label for label, _ in which.options] == ["model", "model"]
     assert (layers.value, layers.max) == (3, 3)
-    assert shown.value == (0, 2)
     assert (tokens.min, tokens.max, tokens.step) == (6, 9, 3)
     assert (drawing.query, drawing.key) == (4, 2)
     links = {
@@ -84,10 +83,8 @@ def test_the_controls_are_joined_in_the_front_end():
     assert links == {
         ("index", "panel"),
         ("value", "layer"),
-        ("value", "shown"),
         ("value", "length"),
         ("last_layer", "max"),
-        ("last_head", "max"),
     }
     assert repr(drawing) == "AttentionPatterns()"
 

@@ -406,6 +406,8 @@ return texts.map((text) => {
   return { words: words(text, traits.split_digits),
     ids: end.flat().map(id), states: run.merges.map((_, n) =>
       after(run, n).flat().map(id)), ranks: run.merges.map((m) => m.rank),
+    rivals: run.merges.map((_, n) => rivals(after(run, n), ranks)
+      .map(({ rank, word, at }) => [rank, word, at])),
     shown: end.flat().map((s) => show(s, pairs)) };
 });
 """
@@ -425,7 +427,7 @@ def merge_by_merge(tokenizer, text):
         for w in split(text)
     ]
     ranks = {pair: i for i, pair in enumerate(tokenizer.merges)}
-    states, order = [], []
+    states, order, rivals = [], [], []
     while True:
         found = [
             (ranks[pair], w, at)
@@ -434,8 +436,9 @@ def merge_by_merge(tokenizer, text):
             if pair in ranks
         ]
         if not found:
-            return states, order
+            return states, order, rivals
         states.append([tokenizer.vocab[s] for word in words for s in word])
+        rivals.append([list(pair) for pair in sorted(found)])
         rank, w, at = min(found)
         words[w][at : at + 2] = ["".join(tokenizer.merges[rank])]
         order.append(rank)
@@ -452,9 +455,10 @@ def test_the_explorable_merges_as_the_package_does(which, request):
         assert js["words"] == split(text)
         assert js["ids"] == tokenizer.encode(text, allow_special=False)
     for text, js in zip(short, run_js(tokenizer, short), strict=True):
-        states, order = merge_by_merge(tokenizer, text)
+        states, order, rivals = merge_by_merge(tokenizer, text)
         assert js["states"] == states
         assert js["ranks"] == order
+        assert js["rivals"] == rivals
 
 
 def test_the_explorable_shows_half_characters_in_hexadecimal(trained):
@@ -465,7 +469,7 @@ def test_the_explorable_shows_half_characters_in_hexadecimal(trained):
 def test_the_explorable_is_small_and_linked():
     tokenizer = BPETokenizer.from_hf(smollm2().tokenizer())
     box = merge_steps(tokenizer, "To be")
-    field, view = box.children
+    view, field = box.children
     assert field.value == view.text == "To be"
     assert len(view.merges) < 270_000
     assert repr(view) == "MergeSteps()"

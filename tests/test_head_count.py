@@ -33,7 +33,7 @@ def explorable(**more):
 
 def test_the_maps_are_packed_as_levels():
     cuts, box = explorable()
-    drawing = box.children[-1]
+    drawing = box.children[0]
     assert drawing.counts == [1, 2, 6]
     data = np.frombuffer(base64.b64decode(drawing.maps[2]), np.uint8)
     want = to_levels(cuts[6]).numpy()
@@ -42,7 +42,7 @@ def test_the_maps_are_packed_as_levels():
 
 def test_the_script_tells_the_packages_numbers():
     cuts, box = explorable()
-    drawing = box.children[-1]
+    drawing = box.children[0]
     D, T = 12, 5
     given = {"counts": drawing.counts, "maps": drawing.maps}
     answers = run_script("head_count", SCRIPT, D=D, T=T, **given)
@@ -68,7 +68,7 @@ def test_the_script_tells_the_packages_numbers():
 @pytest.mark.filterwarnings("ignore:Widget.widgets is deprecated")
 def test_the_controls_are_joined_in_the_front_end():
     _, box = explorable(layer=1, query=4)
-    cuts, layers, queries, drawing = box.children
+    drawing, cuts, layers, queries = box.children
     assert (drawing.cut, drawing.layer, drawing.query) == (1, 1, 4)
     assert (cuts.index, layers.max, queries.index) == (1, 1, 4)
     links = {

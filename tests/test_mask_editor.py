@@ -23,6 +23,7 @@ const masks = Object.fromEntries(NAMES.map((name) => [name,
 return {
   names: NAMES, masks,
   weights: Array.from(maskedSoftmax(scores, clicked, n)),
+  padded: withPads(scores, n, 2),
   findings: findings(clicked, n),
   about: NAMES.map((name) => ABOUT[name](3)),
 };
@@ -59,6 +60,9 @@ def test_the_script_equals_the_package():
     got = torch.tensor(answer["weights"], dtype=torch.float64).reshape(n, n)
     want = softmax_or_zero(scores, clicked)
     torch.testing.assert_close(got, want, rtol=0, atol=1e-12)
+    padded = torch.tensor(answer["padded"], dtype=torch.float64)
+    want = torch.nn.functional.pad(scores, (2, 0, 2, 0))
+    assert torch.equal(padded.reshape(n + 2, n + 2), want)
     assert answer["findings"] == {
         "open": int(clicked.sum()),
         "future": int(clicked.triu(1).sum()),
@@ -70,7 +74,7 @@ def test_the_script_equals_the_package():
 @pytest.mark.filterwarnings("ignore:Widget.widgets is deprecated")
 def test_the_controls_are_joined_in_the_front_end():
     box = edit_masks(["a", "b", "c", "d"], torch.randn(3, 4, 4), head=2)
-    presets, size, heads, drawing = box.children
+    drawing, presets, size, heads = box.children
     assert presets.options == PRESETS
     assert (size.min, size.max, size.value) == (1, 4, 3)
     assert (heads.max, heads.value, drawing.head) == (2, 2, 2)
@@ -79,7 +83,14 @@ def test_the_controls_are_joined_in_the_front_end():
         for w in ipw.Widget.widgets.values()
         if type(w).__name__ == "Link" and drawing in (w.source[0], w.target[0])
     }
-    assert links == {("index", "preset"), ("value", "size"), ("value", "head")}
+    assert links == {
+        ("index", "preset"),
+        ("value", "size"),
+        ("value", "head"),
+        ("last_size", "max"),
+        ("sizeless", "disabled"),
+    }
+    assert size.disabled  # the causal mask has no size
     assert repr(MaskEditor()) == "MaskEditor()"
 
 

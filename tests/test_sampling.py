@@ -297,7 +297,8 @@ const answers = rows.map((row) => {
     const d = distribution(data, s);
     return { p: d.groups.slice(0, 256).map((g) => g.p), kept: d.kept,
       entropy: d.entropy, mass: d.mass, vocabulary: d.vocabulary,
-      drawn: draws.map((u) => draw(d.groups, u)) };
+      drawn: draws.map((u) => drawRank(d.groups, u)),
+      own: d.groups.slice(0, 256).map((g) => g.own) };
   });
 });
 const random = generator(1);
@@ -348,6 +349,9 @@ def test_the_script_equals_sampling_py(V):
             cdf = p[0].cumsum(0)
             drawn = [int((cdf <= u).sum()) for u in (0.0, 0.3, 0.9999)]
             assert got["drawn"] == drawn
+            # beside it, always, the model's own
+            own = torch.tensor(got["own"]).double()
+            assert_close(own, row.softmax(-1))
             compared += 1
     assert compared >= len(SETTINGS) * 2
 
@@ -430,6 +434,35 @@ def test_what_is_no_distribution_is_refused(value, named):
         next_token.next_token(["a", "b"], z, str)
 
 
+def test_a_token_of_the_tail_is_named_by_its_nearest():
+    g = torch.Generator().manual_seed(0)
+    z = torch.randn(20_000, generator=g) * 3
+    ids = z.argsort(descending=True)
+    row = next_token.pack(z, lambda i: f"token {i}")
+    names = dict(row["names"])
+    assert len(names) > 400
+    assert (min(names), max(names)) == (256, 19_999)
+    for rank, name in names.items():
+        assert name == f"token {ids[rank]}"
+    given = {"tokens": row["tokens"], "names": row["names"]}
+    ranks = [0, 255, 256, 300, 5000, 19_998]
+    named = run_script(
+        "next_token",
+        "return ranks.map((rank) => nameOf(data, rank));",
+        data=given,
+        ranks=ranks,
+    )
+    for rank, name in zip(ranks, named, strict=True):
+        near = rank
+        if rank > 255:
+            near = min(names, key=lambda at: abs(at - rank))
+            assert abs(near - rank) <= 0.01 * rank
+        assert name == f"token {ids[near]}"
+    few = next_token.pack(z[:40], str)
+    assert len(few["tokens"]) == 40
+    assert few["names"] == []
+
+
 def test_the_script_draws_evenly():
     seeded = torch.tensor(run_js([], [])["seeded"])
     assert ((seeded >= 0) & (seeded < 1)).all()
@@ -444,6 +477,6 @@ def test_the_explorable_refuses_what_it_cannot_show():
     with pytest.raises(ValueError, match="a byte can count"):
         next_token.pack(torch.zeros(1000), str)
     view = next_token.next_token(["a", "b"], torch.randn(2, 500), str)
-    *controls, widget = view.children
+    widget, *controls = view.children
     assert len(controls) == 5
     assert repr(widget) == "NextToken()"

@@ -64,7 +64,7 @@ def unpack(text: str) -> torch.Tensor:
 
 def test_the_script_goes_back_as_autograd_does():
     given = inputs()
-    *_, drawing = explore_saturation(*given, width=64).children
+    drawing, *_ = explore_saturation(*given, width=64).children
     names = ("dots", "turned_keys", "upstream", "n_keys", "widths")
     places = [(0, 0.5), (1, 1), (2, 0.5), (4, 0), (6, 0), (6, 0.35)]
     answer = run_script(
@@ -140,7 +140,7 @@ def test_the_twin_is_autograd(width, power):
 @pytest.mark.filterwarnings("ignore:Widget.widgets is deprecated")
 def test_the_sliders_are_joined_in_the_front_end():
     box = explore_saturation(*inputs(), width=16, power=0.25, query=3)
-    *sliders, drawing = box.children
+    drawing, *sliders = box.children
     assert [s.value for s in sliders] == [16, 0.25, 3]
     assert sliders[0].options == (1, 2, 4, 8, 16, 32, 64)
     assert (sliders[2].min, sliders[2].max) == (0, 23)
@@ -160,7 +160,7 @@ def test_the_sliders_are_joined_in_the_front_end():
 
 def test_what_the_page_sends_is_small():
     given = inputs(N=128, S=16, K=1024)
-    *_, drawing = explore_saturation(*given, width=1024).children
+    drawing, *_ = explore_saturation(*given, width=1024).children
     sent = drawing.dots + drawing.turned_keys + drawing.upstream
     assert len(sent) < 150_000
 

@@ -75,7 +75,10 @@ def test_the_classes_carry_their_scripts(name):
     assert classes
     for found in classes:
         assert "export default" in str(found._esm)
-        assert "--hm-a" in str(found._css)
+        assert "--hm-c1" in str(found._css)
+        # a word of the text sets what travels, and nothing else
+        assert found.sets
+        assert set(found.sets) <= set(found.class_trait_names(sync=True))
 
 
 @pytest.mark.parametrize("path", [*SCRIPTS, base.HERE / "shared.js"])
@@ -189,15 +192,24 @@ def explorables() -> dict[str, base.Explorer]:
 def test_text_travels_as_text(name):
     """Unchanged, in traits alone; no description may hold HTML."""
     box = explorables()[name]
-    drawing = box.children[-1]
+    drawing, *controls = box.children
     state = json.dumps(drawing.get_state(), default=lambda v: v.hex())
     if name not in ("rope_rotator", "softmax_saturation"):
         assert json.dumps(HOSTILE[0])[1:-1] in state
-    for control in box.children[:-1]:
+    for control in controls:
         assert control.description_allow_html is False
         assert "<" not in control.description
     assert type(repr(box)) is str
     assert "<" not in repr(box)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_reset_goes_back_to_what_controls_and_drawing_began_with(name):
+    drawing, *controls = explorables()[name].children
+    assert drawing.start == {n: getattr(drawing, n) for n in drawing.sets}
+    for control in controls:
+        assert control.style.description_width == "8em"
+        assert control.layout.max_width == "640px"
 
 
 @pytest.fixture
@@ -218,7 +230,7 @@ def test_an_explorable_names_the_manager_that_colab_needs(
     ((data, more),) = shown
     assert more["raw"] is True
     assert data[base.VIEW]["model_id"] == box.model_id
-    assert data["text/plain"] == repr(box) == repr(box.children[-1])
+    assert data["text/plain"] == repr(box) == repr(box.children[0])
     manager = more["metadata"][base.VIEW]["colab"]["custom_widget_manager"]
     assert manager == {"url": base.COLAB_MANAGER}
     # a Colab that runs says where its own is

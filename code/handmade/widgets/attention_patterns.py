@@ -17,12 +17,14 @@ import torch
 import traitlets
 
 from handmade.widgets.base import (
+    TRACK,
     Explorable,
     Explorer,
     assets,
     check_labels,
     check_tensor,
     check_whole,
+    explorer,
 )
 
 
@@ -91,19 +93,23 @@ def to_levels(weights_TS: torch.Tensor) -> torch.Tensor:
 
 
 class AttentionPatterns(Explorable):
-    """The drawing; ``explore`` adds the sliders."""
+    """The maps of one layer's heads, one of them large.
+
+    A word in the text may set the model and text (`panel`, from 0), `layer`,
+    `head`, the number of tokens (`length`), and the cell that stays marked
+    (`query`, -1 for the last, and `key`).
+    """
 
     _esm, _css = assets("attention_patterns")
+    sets = ("panel", "layer", "head", "length", "query", "key")
     panels = traitlets.List().tag(sync=True)
     panel = traitlets.Int(0).tag(sync=True)
     layer = traitlets.Int(0).tag(sync=True)
     head = traitlets.Int(0).tag(sync=True)
-    shown = traitlets.List([0, 11]).tag(sync=True)  # first, last head
     length = traitlets.Int(12).tag(sync=True)
-    query = traitlets.Int(-1).tag(sync=True)  # the cell pointed at first;
-    key = traitlets.Int(0).tag(sync=True)  # -1: the last query
+    query = traitlets.Int(-1).tag(sync=True)
+    key = traitlets.Int(0).tag(sync=True)
     last_layer = traitlets.Int(0).tag(sync=True)
-    last_head = traitlets.Int(0).tag(sync=True)
 
 
 def explore(
@@ -118,10 +124,9 @@ def explore(
     """The drawing with its controls, joined in the front end.
 
     The sliders move it where no kernel runs; where one runs, every trait
-    (``panel``, ``layer``, ``head``, ``length``) can be read and set too.
-    ``query`` and ``key`` say which cell is pointed at in the beginning, of
-    12 tokens or as many as there are. Raises ValueError for a place that no
-    panel has.
+    of ``AttentionPatterns.sets`` can be read and set too. ``query`` and
+    ``key`` say which cell is marked, of 12 tokens or as many as there are.
+    Raises ValueError for a place that no panel has.
     """
     if not panels or not all(isinstance(p, Panel) for p in panels):
         raise ValueError(f"panels: got {panels!r}, want at least one Panel")
@@ -137,6 +142,7 @@ def explore(
     length = check_whole("length", length, lengths[0], lengths[-1])
     query = check_whole("query", query, -1, length - 1)
     key = check_whole("key", key, 0, length - 1)
+    last_layer = packs[0]["layers"] - 1
     drawing = AttentionPatterns(
         panels=packs,
         layer=layer,
@@ -144,45 +150,25 @@ def explore(
         length=length,
         query=query,
         key=key,
-        shown=[0, packs[0]["heads"] - 1],
-        last_layer=packs[0]["layers"] - 1,
-        last_head=packs[0]["heads"] - 1,
+        last_layer=last_layer,
     )
-    wide = {
-        "style": {"description_width": "7em"},
-        "layout": {"width": "auto", "max_width": "32em"},
-    }
-    which = ipw.Dropdown(
-        options=[(pack["label"], i) for i, pack in enumerate(packs)],
-        description="model, text",
-        **wide,
-    )
-    layers = ipw.IntSlider(
-        layer, 0, packs[0]["layers"] - 1, description="layer", **wide
-    )
-    shown = ipw.IntRangeSlider(
-        value=tuple(drawing.shown),
-        min=0,
-        max=drawing.last_head,
-        description="heads shown",
-        **wide,
-    )
-    tokens = ipw.IntSlider(
-        length,
-        lengths[0],
-        lengths[-1],
-        lengths[1] - lengths[0] if len(lengths) > 1 else 1,
-        description="tokens",
-        **wide,
-    )
-    for control, theirs, ours in (
-        (which, "index", "panel"),
-        (layers, "value", "layer"),
-        (shown, "value", "shown"),
-        (tokens, "value", "length"),
-    ):
-        ipw.jslink((control, theirs), (drawing, ours))
-    # models differ in size: the drawing sets the ends of these two sliders
+    layers = ipw.IntSlider(layer, 0, last_layer, description="layer", **TRACK)
+    # models differ in size: the drawing sets the end of this slider
     ipw.jslink((drawing, "last_layer"), (layers, "max"))
-    ipw.jslink((drawing, "last_head"), (shown, "max"))
-    return Explorer([which, layers, shown, tokens, drawing])
+    return explorer(
+        drawing,
+        panel=ipw.Dropdown(
+            options=[(pack["label"], i) for i, pack in enumerate(packs)],
+            description="model, text",
+            **TRACK,
+        ),
+        layer=layers,
+        length=ipw.IntSlider(
+            length,
+            lengths[0],
+            lengths[-1],
+            lengths[1] - lengths[0] if len(lengths) > 1 else 1,
+            description="tokens",
+            **TRACK,
+        ),
+    )

@@ -11,15 +11,21 @@ import operator
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import anywidget
 import ipywidgets
 import numpy as np
 import torch
+import traitlets
 from IPython.display import display
 
 HERE = Path(__file__).parent
+# all controls alike: names in one column, tracks and values in two others
+TRACK = {
+    "style": {"description_width": "8em"},
+    "layout": {"width": "auto", "max_width": "640px"},
+}
 VIEW = "application/vnd.jupyter.widget-view+json"
 # what Colab's own notebooks carry; a running Colab says its own address
 COLAB_MANAGER = (
@@ -34,7 +40,14 @@ def _read(name: str) -> str:
 
 
 class Explorable(anywidget.AnyWidget):
-    """A drawing with a name that stays the same from run to run."""
+    """A drawing with a name that stays the same from run to run.
+
+    ``sets`` names the traits that a control, or a word of the page's text,
+    may set; ``start`` is what they were, and where Reset goes back to.
+    """
+
+    sets: ClassVar[tuple[str, ...]] = ()
+    start = traitlets.Dict().tag(sync=True)
 
     def __repr__(self) -> str:
         # ipywidgets would print every trait, the data included
@@ -42,7 +55,7 @@ class Explorable(anywidget.AnyWidget):
 
 
 class Explorer(ipywidgets.VBox):
-    """A drawing below its controls, which Colab shows as Jupyter does.
+    """A drawing above its controls, which Colab shows as Jupyter does.
 
     Colab draws a widget that is not ipywidgets' own only where the output
     names a manager for it, and adds that to what is displayed, not to what
@@ -59,7 +72,20 @@ class Explorer(ipywidgets.VBox):
         )
 
     def __repr__(self) -> str:
-        return repr(self.children[-1])
+        return repr(self.children[0])
+
+
+def explorer(drawing: Explorable, **controls: Any) -> Explorer:
+    """Join each control to the drawing's trait of its name, in the front end.
+
+    The values they have now are those that Reset goes back to.
+    """
+    for trait, control in controls.items():
+        # a list's place in its options says more than its label
+        theirs = "index" if hasattr(control, "options") else "value"
+        ipywidgets.jslink((control, theirs), (drawing, trait))
+    drawing.start = {name: getattr(drawing, name) for name in drawing.sets}
+    return Explorer([drawing, *controls.values()])
 
 
 def _colab_manager() -> str:

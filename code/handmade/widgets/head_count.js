@@ -1,4 +1,4 @@
-// Number of heads: all maps of one cut, its shapes and its parameters.
+// Number of heads: all maps of one cut, one of them large, and what it costs.
 //
 // `cutNumbers` and `favourites` are the logic, without a page around them: a
 // test runs them in node against the package.
@@ -31,80 +31,79 @@ function render({ model, el }) {
   const T = tokens.length;
   const D = model.get("d_model");
   const maps = model.get("maps").map(bytes);
-  const grid = element("div", { class: "hc-heads", role: "img" });
-  const table = element("tbody");
-  const say = element("p", { class: "hc-say", "aria-live": "polite" });
-  const text = element("p", { class: "hc-text" });
-  const key = element("p", { class: "hm-note" },
-    "One square a head: rows look, columns are looked at; the marked row is " +
-      "the chosen token's. Below, how many heads look at each token most.");
-  const root = element("div", { class: "hm hm-head-count" },
-    element("table", {}, table), grid, say, text, key);
-  el.append(root);
-
   const shape = (list) => `[${list.join(", ")}]`;
+  const hover = { cell: null, head: null };
+  let width;
 
-  function row(name, value) {
-    return element("tr", {},
-      element("th", { scope: "row" }, name), element("td", {}, value));
-  }
+  const heads = choices({
+    choose: (head) => setTraits(model, { head }),
+    preview: (head) => { hover.head = head; drawMap(); },
+  });
+  const map = grid({
+    choose: (query, key) => setTraits(model, { query, key }),
+    preview: (cell) => { hover.cell = cell; drawMap(); },
+  });
+  const say = element("p", { class: "hm-say", "aria-live": "polite" });
+  const votes = element("div", { class: "hm-chips hc-votes" });
+  const facts = element("p", { class: "hm-say hm-more hm-muted" });
 
-  function draw() {
+  function state() {
     const H = model.get("counts")[model.get("cut")];
     const data = maps[model.get("cut")];
-    const layer = model.get("layer"), query = model.get("query");
-    const c = cutNumbers(D, H, T);
-    table.replaceChildren(
-      row("q, k, v", `${shape(c.q)}: ${H} × ${c.K} = ${D} wide`),
-      row("scores", `${shape(c.scores)}: ${c.weights.toLocaleString("en")} numbers`),
-      row("parameters", `${c.parameters.toLocaleString("en")}, whatever H`),
-      row("multiplications", `${c.products.toLocaleString("en")}, whatever H`),
-    );
-
-    const style = getComputedStyle(root);
-    const [blue, mark] = ["--hm-a", "--hm-b"].map(
-      (name) => style.getPropertyValue(name).trim());
-    const pixel = 6;
-    grid.replaceChildren();
-    for (let h = 0; h < H; h++) {
-      const canvas = element("canvas", { width: T * pixel, height: T * pixel });
-      const pen = canvas.getContext("2d");
-      for (let t = 0; t < T; t++) {
-        for (let s = 0; s < T; s++) {
-          pen.globalAlpha = Math.sqrt(data[((layer * H + h) * T + t) * T + s] / 255);
-          pen.fillStyle = blue;
-          pen.fillRect(s * pixel, t * pixel, pixel, pixel);
-        }
-      }
-      pen.globalAlpha = 1;
-      pen.strokeStyle = mark;
-      pen.lineWidth = 1.5;
-      pen.strokeRect(0.75, query * pixel, T * pixel - 1.5, pixel);
-      grid.append(canvas);
-    }
-
-    const best = favourites(data, { layer, H, T, query });
-    const votes = tokens.map((_, s) => best.filter((b) => b === s).length);
-    const places = votes.filter((v) => v > 0).length;
-    const heads = H === 1 ? "one head looks" : `${H} heads look`;
-    say.textContent = `In layer ${layer}, the ${heads} from “${tokens[query]}” ` +
-      `mostly at ${places} ${places === 1 ? "place" : "different places"}.`;
-    grid.setAttribute("aria-label",
-      `Attention maps of ${H} ${H === 1 ? "head" : "heads"}, ${c.K} numbers ` +
-        `wide each, over ${T} tokens, layer ${layer}.`);
-    text.replaceChildren();
-    tokens.forEach((token, s) => {
-      const tint = 55 * Math.sqrt(votes[s] / H);
-      text.append(element("span", {
-        class: s === query ? "hc-query" : "",
-        style: "background: color-mix(in srgb, var(--hm-a) " +
-          `${tint.toFixed(0)}%, transparent)`,
-      }, votes[s] ? `${token} ×${votes[s]}` : token), " ");
-    });
+    const layer = model.get("layer");
+    const at = (head, t, s) => data[((layer * H + head) * T + t) * T + s] / 255;
+    return { H, data, layer, at, head: Math.min(model.get("head"), H - 1),
+      cell: [model.get("query"), model.get("key")] };
   }
 
-  onTraits(model, ["cut", "layer", "query"], draw);
-  draw();
+  function drawMap() {
+    const now = state();
+    const { H, data, layer, at, cell } = now;
+    const head = Math.min(hover.head ?? now.head, H - 1);
+    const [query, key] = hover.cell ?? cell;
+    map.draw({
+      tokens, room: tokens, most: T, width, cell, at: [query, key],
+      largest: width < 500 ? 18 : 22,
+      label: `Attention map of head ${head} of ${H}, layer ${layer}: ${T} by ` +
+        `${T} tokens. Arrow keys move over its cells.`,
+      paint: (t, s) => tint(at(head, t, s)),
+      marks: [[...cell, "var(--c2)"]],
+    });
+    const best = favourites(data, { layer, H, T, query });
+    const counts = tokens.map((_, s) => best.filter((b) => b === s).length);
+    const found = tokens.map((_, s) => s).filter((s) => counts[s])
+      .sort((a, b) => counts[b] - counts[a]);
+    const places = found.length === 1 ? "one token" : `${found.length} tokens`;
+    say.textContent = `Head ${head}: “${tokens[query]}” → “${tokens[key]}” ` +
+      `${percent(at(head, query, key))}. The largest weights of ` +
+      `${H === 1 ? "the one head" : `all ${H} heads`} are on ${places}:`;
+    votes.replaceChildren(...found.map((s) => chip(tokens[s], counts[s])));
+  }
+
+  function draw(space) {
+    width = space;
+    const { H, layer, at, head } = state();
+    heads.draw({
+      label: `The ${H} heads of layer ${layer}`,
+      names: Array.from({ length: H }, (_, h) => [`head ${h}`, `${h}`]),
+      picture: (h) => smallMap(T, (t, s) => at(h, t, s)),
+      chosen: head,
+    });
+    drawMap();
+    const c = cutNumbers(D, H, T);
+    facts.textContent = `q, k, v ${shape(c.q)}: ${H} × ${c.K} = ${D} wide. Scores ` +
+      `${shape(c.scores)}: ${number(c.weights)} numbers. For every H: ` +
+      `${number(c.parameters)} parameters, ${number(c.products)} multiplications.`;
+  }
+
+  return frame({
+    model, el, name: "heads", title: "One width, more heads",
+    look: "Look on how many tokens the heads of one query have their largest " +
+      "weight.",
+    parts: [heads.node, map.node, say, votes,
+      element("div", { class: "hm-key" }, scale()), facts],
+    draw,
+  });
 }
 
 export default { render };

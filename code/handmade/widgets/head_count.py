@@ -16,26 +16,36 @@ import traitlets
 
 from handmade.widgets.attention_patterns import to_levels
 from handmade.widgets.base import (
+    TRACK,
     Explorable,
     Explorer,
     assets,
     check_labels,
     check_tensor,
     check_whole,
+    explorer,
 )
 
 
 class HeadCount(Explorable):
-    """The maps and numbers; ``count_heads`` adds the controls."""
+    """The maps and numbers; ``count_heads`` adds the controls.
+
+    A word in the text may set the number of heads (`cut`, its place among
+    the cuts, from 0), the `layer`, the `head` shown large, and the cell that
+    stays marked (`query`, whose favourites are counted, and `key`).
+    """
 
     _esm, _css = assets("head_count")
+    sets = ("cut", "layer", "head", "query", "key")
     tokens = traitlets.List().tag(sync=True)
     counts = traitlets.List().tag(sync=True)  # heads of each cut
     maps = traitlets.List().tag(sync=True)  # one base64 (L, H, T, T) a cut
     d_model = traitlets.Int().tag(sync=True)
     cut = traitlets.Int(0).tag(sync=True)
     layer = traitlets.Int(0).tag(sync=True)
+    head = traitlets.Int(0).tag(sync=True)
     query = traitlets.Int(0).tag(sync=True)
+    key = traitlets.Int(0).tag(sync=True)
 
 
 def count_heads(
@@ -80,27 +90,20 @@ def count_heads(
         cut=counts.index(heads),
         layer=layer,
         query=query,
+        key=query,
     )
-    wide = {
-        "style": {"description_width": "7em"},
-        "layout": {"width": "auto", "max_width": "32em"},
-    }
-    cuts = ipw.SelectionSlider(
-        options=counts, value=heads, description="heads", **wide
+    last = len(weights[heads]) - 1
+    names = [(f"{i}: {token}", i) for i, token in enumerate(tokens)]
+    return explorer(
+        drawing,
+        cut=ipw.SelectionSlider(
+            options=counts, value=heads, description="heads", **TRACK
+        ),
+        layer=ipw.IntSlider(layer, 0, last, description="layer", **TRACK),
+        query=ipw.Dropdown(
+            options=names, index=query, description="who looks", **TRACK
+        ),
     )
-    layers = ipw.IntSlider(
-        layer, 0, len(weights[heads]) - 1, description="layer", **wide
-    )
-    queries = ipw.Dropdown(
-        options=[(f"{i}: {token}", i) for i, token in enumerate(tokens)],
-        index=query,
-        description="who looks",
-        **wide,
-    )
-    ipw.jslink((cuts, "index"), (drawing, "cut"))
-    ipw.jslink((layers, "value"), (drawing, "layer"))
-    ipw.jslink((queries, "index"), (drawing, "query"))
-    return Explorer([cuts, layers, queries, drawing])
 
 
 def _keys(weights: object) -> object:

@@ -1,7 +1,7 @@
 // Mask editor: a table of cells to open and close, and the weights left.
 //
-// `presetMask`, `maskedSoftmax` and `findings` are the whole logic, without a
-// page around them: a test runs them in node against handmade.blocks.
+// `presetMask`, `withPads`, `maskedSoftmax` and `findings` are the whole logic,
+// without a page around them: a test runs them in node against handmade.blocks.
 
 const NAMES = ["causal", "padding", "prefix", "sliding window", "no mask"];
 
@@ -22,6 +22,15 @@ export function presetMask(name, n, size) {
     }
   }
   return mask;
+}
+
+// scores of n words behind so many pads: a pad's query and key are zeros
+export function withPads(scores, n, pads) {
+  const m = n + pads;
+  return Array.from({ length: m * m }, (_, i) => {
+    const [t, s] = [Math.floor(i / m) - pads, (i % m) - pads];
+    return t < 0 || s < 0 ? 0 : scores[t * n + s];
+  });
 }
 
 // weights of the allowed scores; a row with nothing allowed gives zeros
@@ -53,157 +62,124 @@ export function findings(mask, n) {
   return { open, future, empty };
 }
 
+const SIZED = ["padding", "prefix", "sliding window"];
+const MOST_PADS = 3;
+
 const ABOUT = {
   causal: () => "Each token sees itself and those before it.",
-  padding: (k) => `The first ${k} tokens count as padding: nobody may read ` +
-    "them, and causally they could see nothing but each other.",
-  prefix: (k) => `The first ${k} tokens see each other in both directions; ` +
+  padding: (k) => `${k} [pad] in front of the text: nobody may read them, and ` +
+    "causally they could see nothing but each other.",
+  prefix: (k) => `The first ${k} tokens see each other in both directions, ` +
     "the rest see the past.",
   "sliding window": (k) => `Each token sees the last ${k}, itself among them.`,
   "no mask": () => "Every token sees every other, as in an encoder.",
 };
 
 function render({ model, el }) {
-  const tokens = model.get("tokens");
-  const n = tokens.length;
+  const words = model.get("tokens");
   const all = floats(model.get("scores"));
-  const cell = { t: model.get("query"), s: model.get("key") };
-  let mask = null;
-  let start = null; // the preset as it was before any click
-  let grid = null; // geometry, in pixels
-
-  const table = element("div", { class: "me-map", tabindex: "0", role: "group" });
-  const say = element("p", { class: "me-say", "aria-live": "polite" });
-  const about = element("p", { class: "me-say", "aria-live": "polite" });
-  const reset = element("button", { type: "button", onclick: () => choose() },
-    "Undo my clicks");
-  const key = element("p", { class: "hm-note" },
-    "Rows look (queries), columns are looked at (keys). A cell shows its " +
-      "weight in per cent, a cross is hidden. Click a cell to open or close " +
-      "it; or move with the arrow keys and press Space.");
-  const root = element("div", { class: "hm" }, about, table, say, reset, key);
-  el.append(root);
-
   const name = () => NAMES[model.get("preset")];
+  const pads = () => (name() === "padding" ? size() : 0);
+  const most = () => (name() === "padding" ? MOST_PADS : words.length);
+  const size = () => clamp(model.get("size"), 1, most());
+  let hovered = null, width, clicked, made;
 
-  function choose() {
-    start = presetMask(name(), n, model.get("size"));
-    mask = start.slice();
-    draw();
-  }
+  const map = grid({
+    choose: (t, s) => setTraits(model, { query: t - pads(), key: s - pads() }),
+    preview: (cell) => { hovered = cell; drawMap(); },
+    press: toggle,
+  });
+  const say = element("p", { class: "hm-say", "aria-live": "polite" });
+  const about = element("p", { class: "hm-say hm-more", "aria-live": "polite" });
 
-  function draw() {
+  // the preset's mask with the reader's clicks; rows and columns count pads
+  function state() {
+    const n = words.length + pads();
+    const start = presetMask(name(), n, size());
+    const mask = start.slice();
+    for (const [t, s] of model.get("clicks")) {
+      const i = (t + pads()) * n + s + pads();
+      if (Math.min(t, s) >= -pads()) mask[i] = 1 - mask[i];
+    }
+    const area = words.length ** 2;
     const head = model.get("head");
-    const scores = all.subarray(head * n * n, (head + 1) * n * n);
-    const weights = maskedSoftmax(scores, mask, n);
-    const width = Math.max(250, Math.min(root.clientWidth || 560, 560) - 4);
-    const longest = Math.max(...tokens.map((x) => x.length));
-    const left = Math.min(84, 10 + 7.4 * longest);
-    const size = Math.min(40, (width - left - 2) / n);
-    grid = { left, size };
-    const svg = element("svg", {
-      width: left + size * n + 2, height: left + size * n + 2,
-      "aria-hidden": "true",
-    });
-    const line = (x1, y1, x2, y2) => element("line", {
-      x1, y1, x2, y2, stroke: "currentColor", "stroke-opacity": 0.45,
-    });
-    for (let i = 0; i < n; i++) {
-      const at = left + size * (i + 0.5);
-      svg.append(
-        element("text", { x: left - 6, y: at + 4, "text-anchor": "end",
-          "font-weight": i === cell.t ? 700 : 400 }, tokens[i]),
-        element("text", { "font-weight": i === cell.s ? 700 : 400,
-          transform: `translate(${at + 4} ${left - 6}) rotate(-90)` }, tokens[i]),
-      );
-    }
-    for (let t = 0; t < n; t++) {
-      for (let s = 0; s < n; s++) {
-        const x = left + size * s, y = left + size * t, i = t * n + s;
-        const changed = mask[i] !== start[i];
-        svg.append(element("rect", {
-          x: x + 1, y: y + 1, width: size - 2, height: size - 2, rx: 2,
-          fill: "var(--hm-a)",
-          "fill-opacity": (0.55 * Math.sqrt(weights[i])).toFixed(3),
-          stroke: changed ? "var(--hm-b)" : "var(--hm-line)",
-          "stroke-width": changed ? 2 : 1,
-        }));
-        if (!mask[i]) {
-          const a = size * 0.38, b = size * 0.62;
-          svg.append(line(x + a, y + a, x + b, y + b),
-            line(x + a, y + b, x + b, y + a));
-        } else {
-          svg.append(element("text", { x: x + size / 2, y: y + size / 2 + 4,
-            "text-anchor": "middle" }, (100 * weights[i]).toFixed(0)));
-        }
-      }
-    }
-    svg.append(element("rect", {
-      x: left + size * cell.s, y: left + size * cell.t, width: size,
-      height: size, fill: "none", stroke: "currentColor", "stroke-width": 2,
-    }));
-    table.replaceChildren(svg);
-    table.setAttribute("aria-label",
-      `Mask of ${n} by ${n} tokens, head ${head}. Arrow keys move over its ` +
-        "cells, Space opens or closes one.");
-
-    const { open, future, empty } = findings(mask, n);
-    const leak = future
-      ? ` ${future} open ${future === 1 ? "cell shows" : "cells show"} the ` +
-        "future: for generating text, a leak" +
-        (name() === "prefix" ? " unless inside the prompt." : ".")
-      : " No cell shows the future.";
-    const nothing = empty
-      ? ` ${empty} ${empty === 1 ? "query has" : "queries have"} nothing to ` +
-        "see and get zeros."
-      : "";
-    about.textContent = `${ABOUT[name()](model.get("size"))} ` +
-      `${open} of ${n * n} cells are open.${leak}${nothing}`;
-
-    const i = cell.t * n + cell.s;
-    const hidden = mask[i] ? "" : ", hidden";
-    say.textContent =
-      `“${tokens[cell.t]}” (query ${cell.t}) → “${tokens[cell.s]}” ` +
-      `(key ${cell.s}): score ${scores[i].toFixed(2)}${hidden}, weight ` +
-      percent(weights[i]);
-    reset.disabled = mask.every((x, j) => x === start[j]);
+    const scores = withPads(
+      all.subarray(head * area, (head + 1) * area), words.length, pads());
+    const at = [model.get("query"), model.get("key")]
+      .map((place) => clamp(place + pads(), 0, n - 1));
+    return { n, start, mask, scores, at, head };
   }
 
   function toggle() {
-    const i = cell.t * n + cell.s;
-    mask[i] = 1 - mask[i];
-    draw();
+    const cell = [model.get("query"), model.get("key")];
+    const others = model.get("clicks").filter((click) => !same(click, cell));
+    const added = others.length === model.get("clicks").length;
+    setTraits(model, { clicks: added ? [...others, cell] : others });
   }
 
-  table.addEventListener("click", (event) => {
-    const box = table.getBoundingClientRect();
-    const s = Math.floor((event.clientX - box.left - grid.left) / grid.size);
-    const t = Math.floor((event.clientY - box.top - grid.left) / grid.size);
-    if (s < 0 || t < 0 || s >= n || t >= n) return;
-    Object.assign(cell, { s, t });
-    toggle();
-  });
-  const steps = {
-    ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0],
-  };
-  table.addEventListener("keydown", (event) => {
-    const press = event.key === " " || event.key === "Enter";
-    if (!press && !(event.key in steps)) return;
-    event.preventDefault();
-    event.stopPropagation(); // Jupyter moves between cells with arrow keys
-    if (press) return toggle();
-    const [dt, ds] = steps[event.key];
-    const clamp = (i) => Math.max(0, Math.min(n - 1, i));
-    Object.assign(cell, { t: clamp(cell.t + dt), s: clamp(cell.s + ds) });
-    draw();
-  });
+  function drawMap() {
+    const { n, start, mask, scores, at: cell, head } = state();
+    const weights = maskedSoftmax(scores, mask, n);
+    const tokens = [...Array(pads()).fill("[pad]"), ...words];
+    const at = hovered && Math.max(...hovered) < n ? hovered : cell;
+    const marks = [];
+    mask.forEach((open, i) => {
+      if (open === start[i]) return;
+      marks.push([Math.floor(i / n), i % n, "var(--c2)", 2]);
+    });
+    map.draw({
+      tokens, room: ["[pad]", ...words], most: words.length + MOST_PADS,
+      width, largest: 30, cell, at, marks,
+      label: `Mask of ${n} by ${n} tokens, head ${head}. Arrow keys move over ` +
+        "its cells, Space opens or closes one.",
+      paint: (t, s) => ({ class: "me-cell",
+        "fill-opacity": (0.5 * shade(weights[t * n + s])).toFixed(3) }),
+      write: (t, s, x, y) => (mask[t * n + s]
+        ? element("text", { x, y: y + 4, "text-anchor": "middle" },
+          (100 * weights[t * n + s]).toFixed(0))
+        : element("path", { class: "me-cross",
+          d: `M${x - 4} ${y - 4}l8 8m0 -8l-8 8` })),
+    });
 
-  onTraits(model, ["preset", "size"], choose);
-  onTraits(model, ["head"], draw);
-  choose();
-  const observer = new ResizeObserver(draw);
-  observer.observe(root);
-  return () => observer.disconnect();
+    const { open, future, empty } = findings(mask, n);
+    const outside = name() === "prefix" ? ", outside the prompt" : "";
+    const leak = !future ? "No cell shows the future."
+      : `${future} of them ${future === 1 ? "shows" : "show"} the future: ` +
+        `when generating, a leak${outside}.`;
+    const nothing = !empty ? ""
+      : empty === 1 ? "One query sees nothing and gets zeros."
+      : `${empty} queries see nothing and get zeros.`;
+    about.textContent = `${ABOUT[name()](size())} ${open} of ${n * n} cells ` +
+      `are open. ${leak} ${nothing}`;
+    const [t, s] = at, i = t * n + s;
+    say.textContent = `“${tokens[t]}” (${t}) → “${tokens[s]}” (${s}): score ` +
+      `${signed(scores[i], 2)}${mask[i] ? "" : ", hidden"}, weight ` +
+      percent(weights[i]);
+  }
+
+  function draw(space) {
+    width = space;
+    // another mask is drawn without the clicks on the last one
+    const now = [name(), size()];
+    const stale = made && !same(now, made) && same(clicked, model.get("clicks"));
+    if (stale) setTraits(model, { clicks: [] });
+    [made, clicked] = [now, model.get("clicks")];
+    setTraits(model, { size: size(), last_size: most(),
+      sizeless: !SIZED.includes(name()) });
+    drawMap();
+  }
+
+  return frame({
+    model, el, name: "masks", title: "Open and close cells",
+    look: "Click one, or press Space on it: the others in its row share " +
+      "what it loses.",
+    parts: [map.node, say, about, element("div", { class: "hm-key" },
+      element("span", {}, "12  weight in per cent"),
+      element("span", {}, "×  hidden"),
+      element("span", { class: "hm-swatch" },
+        element("i", { class: "me-yours" }), "changed by you"))],
+    draw,
+  });
 }
 
 export default { render };

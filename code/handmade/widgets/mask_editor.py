@@ -4,7 +4,8 @@ H heads · T tokens
 
 The cell gives the raw scores of one layer, before any mask; the drawing
 masks them and takes the softmax itself (``mask_editor.js``), so every click
-shows what a model with that mask would attend to. A test runs the script's
+shows what a model with that mask would attend to. Padding stands in front of
+the words, as pads whose query and key are zeros. A test runs the script's
 masks and weights against ``handmade.blocks``.
 """
 
@@ -15,12 +16,14 @@ import torch
 import traitlets
 
 from handmade.widgets.base import (
+    TRACK,
     Explorable,
     Explorer,
     assets,
     check_labels,
     check_tensor,
     check_whole,
+    explorer,
     pack_float32,
 )
 
@@ -28,16 +31,27 @@ PRESETS = ("causal", "padding", "prefix", "sliding window", "no mask")
 
 
 class MaskEditor(Explorable):
-    """The table of cells; ``edit_masks`` adds the controls."""
+    """The table of cells; ``edit_masks`` adds the controls.
+
+    A word in the text may set the mask (`preset`, a number into PRESETS),
+    its `size` in tokens where it has one, the `head`, the cell pointed at
+    (`query`, `key`: words, pads are below 0), and which cells the reader
+    has opened or closed (`clicks`, [[query, key], …]).
+    """
 
     _esm, _css = assets("mask_editor")
+    sets = ("preset", "size", "head", "query", "key", "clicks")
     tokens = traitlets.List().tag(sync=True)
     scores = traitlets.Unicode().tag(sync=True)  # float32 (H, T, T)
     head = traitlets.Int(0).tag(sync=True)
     preset = traitlets.Int(0).tag(sync=True)  # into PRESETS
     size = traitlets.Int(3).tag(sync=True)  # of padding, prefix, window
-    query = traitlets.Int(0).tag(sync=True)  # the cell pointed at first
+    query = traitlets.Int(0).tag(sync=True)
     key = traitlets.Int(0).tag(sync=True)
+    clicks = traitlets.List().tag(sync=True)
+    # what the drawing tells the control of the size
+    sizeless = traitlets.Bool(True).tag(sync=True)
+    last_size = traitlets.Int(1).tag(sync=True)
 
 
 def edit_masks(
@@ -62,22 +76,27 @@ def edit_masks(
     drawing = MaskEditor(
         tokens=tokens,
         scores=pack_float32(scores_HTT.float().numpy()),
+        size=min(3, n),
         head=head,
         query=query,
         key=key,
+        last_size=n,
     )
-    wide = {
-        "style": {"description_width": "10em"},
-        "layout": {"width": "auto", "max_width": "34em"},
-    }
-    presets = ipw.Dropdown(options=PRESETS, description="mask", **wide)
     size = ipw.IntSlider(
-        drawing.size, 1, n, description="its size in tokens", **wide
+        drawing.size,
+        1,
+        n,
+        description="size in tokens",
+        disabled=True,
+        **TRACK,
     )
-    heads = ipw.IntSlider(
-        head, 0, len(scores_HTT) - 1, description="head", **wide
+    # not all masks have a size, and no text has more pads than three here
+    ipw.jslink((drawing, "last_size"), (size, "max"))
+    ipw.jslink((drawing, "sizeless"), (size, "disabled"))
+    last = len(scores_HTT) - 1
+    return explorer(
+        drawing,
+        preset=ipw.Dropdown(options=PRESETS, description="mask", **TRACK),
+        size=size,
+        head=ipw.IntSlider(head, 0, last, description="head", **TRACK),
     )
-    ipw.jslink((presets, "index"), (drawing, "preset"))
-    ipw.jslink((size, "value"), (drawing, "size"))
-    ipw.jslink((heads, "value"), (drawing, "head"))
-    return Explorer([presets, size, heads, drawing])

@@ -68,6 +68,14 @@ export function after({ spelled, merges }, n) {
   return state;
 }
 
+// all neighbours that are a pair of the list, the next to be merged first
+export function rivals(state, ranks) {
+  return state.flatMap((word, w) => word.slice(1).map((right, at) => (
+    { word: w, at, rank: ranks.get(word[at] * 65536 + right) })))
+    .filter(({ rank }) => rank !== undefined)
+    .sort((a, b) => a.rank - b.rank);
+}
+
 // symbol -> its bytes
 export function spell(symbol, pairs) {
   if (symbol < 256) return [symbol];
@@ -87,7 +95,8 @@ export function show(symbol, pairs) {
   return Array.from(raw, (b) => b.toString(16).toUpperCase().padStart(2, "0")).join(" ");
 }
 
-const LONGEST = 300;
+const LONGEST = 300; // characters read
+const RIVALS = 5; // pairs listed
 
 function render({ model, el }) {
   const { ranks, pairs } = unpackMerges(model.get("merges"));
@@ -95,71 +104,108 @@ function render({ model, el }) {
   const splitDigits = model.get("split_digits");
   const id = (symbol) =>
     symbol < 256 ? byteIds[symbol] : model.get("first_id") + symbol - 256;
-  const number = (n) => n.toLocaleString("en");
+  // `run` is the trace of `text`, `spoken` its words; `shown` the step drawn
+  let run, text, spoken, shown;
 
-  const status = element("p", { class: "hm-status", "aria-live": "polite" });
-  const list = element("ol", { class: "hm-words", "aria-label": "tokens, word by word" });
-  const range = element("input", {
-    type: "range", min: "0", step: "1", "aria-label": "merges done",
-    oninput: () => go(Number(range.value)),
-  });
-  const button = (label, to) =>
-    element("button", { type: "button", onclick: () => go(to()) }, label);
-  const buttons = element("div", { class: "hm-buttons" },
-    button("Bytes", () => 0),
-    button("Back", () => model.get("step") - 1),
-    button("Merge", () => model.get("step") + 1),
-    button("All", () => run.merges.length),
-    range);
-  const note = element("p", { class: "hm-note" });
-  el.append(element("div", { class: "hm hm-merge-steps" }, buttons, status, list, note));
-  let run;
+  const go = (step) => () => setTraits(model,
+    { step: clamp(step(model.get("step")), 0, run.merges.length) });
+  const back = [button("Bytes", go(() => 0)), button("Back", go((n) => n - 1))];
+  const on = [button("Merge", go((n) => n + 1)),
+    button("All", go(() => Infinity))];
+  const range = element("input", { type: "range", min: 0, "aria-label":
+    "merges done", oninput: () => go(() => Number(range.value))() });
+  const value = element("output");
+  const list = element("ol", { class: "ms-words", tabindex: 0,
+    "aria-label": "tokens, word by word" });
+  const body = element("tbody");
+  const say = element("p", { class: "hm-say", "aria-live": "polite" });
+  const piece = (symbol, more = "") =>
+    element("b", { class: `hm-chip ${more}` }, show(symbol, pairs));
 
-  function go(step) {
-    const bounded = Math.max(0, Math.min(run.merges.length, step));
-    setTraits(model, { step: bounded });
-    draw();
-  }
-
-  function retrace() {
-    const text = Array.from(model.get("text"));
-    note.textContent = text.length > LONGEST
-      ? `Only the first ${LONGEST} characters are shown.` : "";
-    run = trace(text.slice(0, LONGEST).join(""), { ranks, byteIds, splitDigits });
-    draw();
+  // a word's chips, and before each but the first the rank of the pair
+  function drawWord(word, w, last, next) {
+    return element("li", {}, ...word.map((symbol, at) => {
+      const fresh = last?.word === w && last.at === at;
+      const chosen = next?.word === w && [next.at, next.at + 1].includes(at);
+      const one = piece(symbol, chosen ? "ms-next" : fresh ? "ms-new" : "");
+      if (!next) one.append(element("small", {}, String(id(symbol))));
+      if (!at) return one;
+      const rank = ranks.get(word[at - 1] * 65536 + symbol);
+      const wins = next?.word === w && next.at + 1 === at;
+      return element("span", {}, element("i", { class: wins ? "ms-wins" : "" },
+        rank === undefined ? "·" : String(rank + 1)), one);
+    }));
   }
 
   function draw() {
-    const step = Math.max(0, Math.min(run.merges.length, model.get("step")));
+    const found = Array.from(model.get("text"));
+    const now = found.slice(0, LONGEST).join("");
+    if (now !== text) {
+      run = trace(now, { ranks, byteIds, splitDigits });
+      spoken = words(now, splitDigits);
+      // another text begins at its bytes, unless a step came with it
+      if (text !== undefined && model.get("step") === shown) {
+        setTraits(model, { step: 0 });
+      }
+      text = now;
+    }
+    const count = run.merges.length;
+    const step = clamp(model.get("step"), 0, count);
+    shown = model.get("step");
     const state = after(run, step);
     const last = step > 0 ? run.merges[step - 1] : null;
-    range.max = String(run.merges.length);
-    range.value = String(step);
-    const tokens = state.reduce((sum, word) => sum + word.length, 0);
-    const where = `Step ${step} of ${run.merges.length}, ${number(tokens)} tokens. `;
-    if (last) {
-      const [a, b] = pairs[last.rank].map((s) => show(s, pairs));
-      status.textContent = where + `Merge ${number(last.rank + 1)} of ` +
-        `${number(pairs.length)}: “${a}” + “${b}” becomes ` +
-        `“${show(256 + last.rank, pairs)}”, id ${number(id(256 + last.rank))}.`;
-    } else {
-      status.textContent = where + "Every byte is a token.";
+    const all = rivals(state, ranks);
+    const next = all[0];
+    list.replaceChildren(...state.map((word, w) =>
+      drawWord(word, w, last, next)));
+    // what was merged stays in sight, or what will be
+    const at = list.querySelector(last ? ".ms-new, .ms-next" : ".ms-next");
+    list.scrollTop += at
+      ? at.getBoundingClientRect().top - list.getBoundingClientRect().top -
+        list.clientHeight / 2 : 0;
+
+    const rows = all.slice(0, RIVALS).map(({ word, at, rank }, i) =>
+      element("tr", { class: i ? "" : "ms-wins" },
+        element("td", {}, number(rank + 1)),
+        element("td", {}, piece(state[word][at]), "+ ",
+          piece(state[word][at + 1])),
+        element("td", {}, piece(256 + rank)),
+        element("td", {}, visible(spoken[word]))));
+    while (rows.length < RIVALS) {
+      rows.push(element("tr", {}, element("td", { colspan: 4 },
+        rows.length ? "" : "No pair is left: these are the tokens.")));
     }
-    list.replaceChildren(...state.map((word, w) => element("li", {},
-      ...word.map((symbol, at) => {
-        const fresh = last && last.word === w && last.at === at;
-        return element("span", { class: fresh ? "hm-token hm-new" : "hm-token" },
-          element("b", {}, show(symbol, pairs)),
-          element("small", {}, String(id(symbol))));
-      }))));
+    body.replaceChildren(...rows);
+
+    range.max = String(count);
+    range.value = String(step);
+    value.textContent = `${step} / ${count}`;
+    for (const each of back) each.disabled = step === 0;
+    for (const each of on) each.disabled = step === count;
+    const tokens = state.reduce((sum, word) => sum + word.length, 0);
+    const parts = last ? [...pairs[last.rank], 256 + last.rank] : [];
+    const [a, b, made] = parts.map((symbol) => show(symbol, pairs));
+    say.textContent = `${number(tokens)} tokens. ` + (last
+      ? `“${a}” + “${b}” became “${made}”, id ${number(id(parts[2]))}. `
+      : "Every byte is one. ") + (all.length
+      ? `${all.length} ${all.length === 1 ? "pair waits" : "pairs compete"}: ` +
+        "the lowest rank wins."
+      : "") + (found.length > LONGEST
+      ? ` Only the first ${LONGEST} characters are read.` : "");
   }
 
-  onTraits(model, ["text"], () => {
-    setTraits(model, { step: 0 });
-    retrace();
+  return frame({
+    model, el, name: "merges", title: "The lowest rank wins",
+    look: "Between two neighbours stands the rank of their pair; each step " +
+      "merges the pair that was learned first.",
+    parts: [list,
+      element("table", {},
+        element("thead", {}, element("tr", {},
+          ...["rank", "pair", "becomes", "in the word"].map((name) =>
+            element("th", { scope: "col" }, name)))), body),
+      say, element("div", { class: "hm-row" }, ...back, ...on, range, value)],
+    draw,
   });
-  onTraits(model, ["step"], draw);
-  retrace();
 }
 
 export default { render };

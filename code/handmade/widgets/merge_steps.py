@@ -16,17 +16,24 @@ import traitlets
 from handmade.text.bpe import BPETokenizer
 from handmade.text.pretokenize import byte_alphabet
 from handmade.widgets.base import (
+    TRACK,
     Explorable,
     Explorer,
     assets,
     check_labels,
+    explorer,
 )
 
 
 class MergeSteps(Explorable):
-    """Words as chips, one merge a step, with its rank and the new id."""
+    """Words as chips, their competing pairs by rank, one merge a step.
+
+    A word in the page's text may set the `text` that is read and the number
+    of merges done (`step`).
+    """
 
     _esm, _css = assets("merge_steps")
+    sets = ("text", "step")
     text = traitlets.Unicode("").tag(sync=True)
     step = traitlets.Int(0).tag(sync=True)
     merges = traitlets.Unicode("").tag(sync=True)
@@ -38,16 +45,10 @@ class MergeSteps(Explorable):
 def merge_steps(tokenizer: BPETokenizer, text: str) -> Explorer:
     """Return the explorable with its text field, linked in the page."""
     check_labels("text", [text])
-    view = MergeSteps(text=text, **pack(tokenizer))
-    field = ipywidgets.Textarea(
-        text,
-        description="text",
-        continuous_update=True,
-        rows=2,
-        layout={"width": "min(100%, 40em)"},
+    return explorer(
+        MergeSteps(text=text, **pack(tokenizer)),
+        text=ipywidgets.Text(text, description="your text", **TRACK),
     )
-    ipywidgets.jslink((field, "value"), (view, "text"))
-    return Explorer([field, view])
 
 
 def pack(tokenizer: BPETokenizer) -> dict:

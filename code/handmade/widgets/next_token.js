@@ -4,7 +4,8 @@
 // a test runs them in node against handmade.inference.sampling. The likeliest
 // tokens come with exact logits, the long tail as a histogram of its logits:
 // `tail.counts[i]` tokens lie at logit tail.high - (i + 0.5) * tail.step,
-// `tail.faint` more far below, and `never` have no probability at all.
+// `tail.faint` more far below, and `never` have no probability at all. Of the
+// tail, `names` are [rank, string] of some, each for those nearest in rank.
 
 export function distribution(data, { temperature, topK, topP, minP }) {
   const best = data.logits[0];
@@ -25,9 +26,11 @@ export function distribution(data, { temperature, topK, topP, minP }) {
     g.rank = rank;
     rank += g.size;
     g.weight = weight(g.logit);
+    g.own = Math.exp(g.logit - best);
     g.n = g.size;
   }
   const all = total(groups);
+  const own = groups.reduceRight((sum, g) => sum + g.size * g.own, 0);
 
   if (topK > 0) {
     const kth = groups.findLast((g) => g.rank < topK).logit;
@@ -59,7 +62,7 @@ export function distribution(data, { temperature, topK, topP, minP }) {
   let entropy = 0;
   let kept = 0;
   for (const g of groups) {
-    g.before = g.weight / all;
+    g.own /= own; // the model's own probability, at temperature 1
     g.p = g.n ? g.weight / sum : 0;
     kept += g.n;
     if (g.p > 0) entropy -= g.n * g.p * Math.log2(g.p);
@@ -73,7 +76,7 @@ function total(groups) {
 }
 
 // the rank of the token that the random number u in [0, 1) falls on
-export function draw(groups, u) {
+export function drawRank(groups, u) {
   let last = 0;
   for (const g of groups) {
     if (!g.n) continue;
@@ -96,19 +99,21 @@ export function generator(seed) {
   };
 }
 
-const SHOWN = 12;
-const DRAWS = 12;
-
-// a token with its blanks made visible
-function visible(token) {
-  return token.replaceAll(" ", "␣").replaceAll("\n", "⏎") || "∅";
+// the string of the token at a rank, or of the named one nearest to it
+export function nameOf({ tokens, names }, rank) {
+  if (rank < tokens.length) return tokens[rank];
+  const off = ([at]) => Math.abs(at - rank);
+  return names.reduce((best, next) => (off(next) < off(best) ? next : best))[1];
 }
+
+const SHOWN = 10;
+const DRAWS = 100;
 
 function whole(n) {
   // counts that reach into the histogram are good to three digits
   if (n <= 256) return String(n);
   const digits = 10 ** Math.max(0, Math.floor(Math.log10(n)) - 2);
-  return `about ${(Math.round(n / digits) * digits).toLocaleString("en")}`;
+  return `about ${number(Math.round(n / digits) * digits)}`;
 }
 
 function render({ model, el }) {
@@ -118,71 +123,79 @@ function render({ model, el }) {
       faint: d.faint, faintAt: d.faint_at },
     never: d.never,
     tokens: d.tokens,
+    names: d.names,
   }));
-  const random = generator(1);
-  const prompt = element("p", { class: "hm-prompt" });
-  const status = element("p", { class: "hm-status", "aria-live": "polite" });
+  const prompt = element("p", { class: "nt-prompt" });
+  const status = element("p", { class: "hm-say", "aria-live": "polite" });
   const body = element("tbody");
-  const drawn = element("p", { class: "hm-drawn", "aria-live": "polite" });
-  const button = element("button", { type: "button" }, `Draw ${DRAWS} tokens`);
-  const head = element("thead", {}, element("tr", {},
-    element("th", { scope: "col" }, "token"),
-    element("th", { scope: "col" }, "probability"),
-    element("th", { scope: "col", class: "hm-number" }, "drawn with"),
-  ));
-  el.append(element("div", { class: "hm hm-next-token" }, prompt, status,
-    element("table", {}, head, body), button, drawn));
-  let current;
+  const tail = element("div", { class: "hm-chips nt-tail" });
+  const again = () => setTraits(model, { draws: model.get("draws") + 1 });
+  const head = ["token", "probability", "T = 1", "now", "drawn"];
 
-  function row(name, before, p, kept) {
-    const scale = (x) => `${(100 * Math.min(x, 1)).toFixed(2)}%`;
-    return element("tr", { class: kept ? "" : "hm-cut" },
+  function row(name, own, p, kept, drawn) {
+    const bar = (colour, x) => element("span", { style:
+      `width: ${(100 * Math.min(x, 1)).toFixed(2)}%; background: var(${colour})` });
+    return element("tr", { class: kept ? "" : "nt-cut" },
       element("th", { scope: "row" }, name),
-      element("td", { class: "hm-bars", "aria-label": `${percent(before)} before the cut` },
-        element("span", { class: "hm-after", style: `width:${scale(p)}` }),
-        element("span", { class: "hm-before", style: `width:${scale(before)}` })),
-      element("td", { class: "hm-number" }, kept ? percent(p) : "cut"),
-    );
+      element("td", { "aria-hidden": "true" }, bar("--muted", own), bar("--c1", p)),
+      element("td", {}, percent(own)),
+      element("td", {}, kept ? percent(p) : "cut"),
+      element("td", {}, drawn ? String(drawn) : ""));
   }
 
-  function update() {
+  function draw() {
     const data = unpacked[model.get("index")];
-    current = distribution(data, {
+    const { groups, kept, entropy, mass, vocabulary } = distribution(data, {
       temperature: model.get("temperature"),
       topK: model.get("top_k"),
       topP: model.get("top_p"),
       minP: model.get("min_p"),
     });
-    const { groups, kept, entropy, mass, vocabulary } = current;
-    prompt.textContent = `${model.get("prompts")[model.get("index")]} …`;
-    status.textContent =
-      `${kept === vocabulary ? "all" : `${whole(kept)} of`} ` +
-      `${vocabulary.toLocaleString("en")} tokens kept, ` +
-      `with ${percent(mass)} of the probability; ` +
-      `entropy ${entropy.toFixed(2)} bits`;
-    const rows = groups.slice(0, SHOWN).map((g, i) =>
-      row(visible(data.tokens[i]), g.before, g.p, g.n > 0));
+    // the same random numbers for every setting: draws move, not jump
+    const random = generator(model.get("draws"));
+    const ranks = Array.from({ length: DRAWS }, () => drawRank(groups, random()));
     const rest = groups.slice(SHOWN);
-    const sum = (f) => rest.reduceRight((s, g) => s + f(g), 0);
-    const others = sum((g) => g.n);
-    rows.push(row("all others", sum((g) => g.size * g.before),
-      sum((g) => g.n * g.p), others > 0));
-    body.replaceChildren(...rows);
-    drawn.textContent = "";
+    const sum = (f) => rest.reduceRight((total, g) => total + f(g), 0);
+    body.replaceChildren(
+      ...groups.slice(0, SHOWN).map((g, i) => row(visible(nameOf(data, i)),
+        g.own, g.p, g.n > 0, ranks.filter((rank) => rank === i).length)),
+      row("all others", sum((g) => g.size * g.own), sum((g) => g.n * g.p),
+        sum((g) => g.n) > 0, ranks.filter((rank) => rank >= SHOWN).length));
+
+    const far = ranks.filter((rank) => rank >= SHOWN).sort((a, b) => b - a);
+    const counts = new Map();
+    for (const rank of far) {
+      const name = visible(nameOf(data, rank));
+      counts.set(name, (counts.get(name) ?? 0) + 1);
+    }
+    tail.replaceChildren(element("p", {}, far.length
+      ? "Drawn from all others, unlikeliest first:"
+      : "Nothing drawn from all others."),
+    ...[...counts].map(([name, count]) => chip(name, count)));
+    prompt.replaceChildren(model.get("prompts")[model.get("index")],
+      element("span", { class: "nt-next" }));
+    status.textContent =
+      `Kept: ${kept === vocabulary ? "all" : `${whole(kept)} of`} ` +
+      `${number(vocabulary)} tokens, with ${percent(mass)} of the ` +
+      `probability at this temperature; entropy ${entropy.toFixed(2)} bits.`;
   }
 
-  button.addEventListener("click", () => {
-    const { tokens } = unpacked[model.get("index")];
-    const names = Array.from({ length: DRAWS }, () => {
-      const rank = draw(current.groups, random());
-      return rank < tokens.length
-        ? visible(tokens[rank])
-        : `(rank ${(rank + 1).toLocaleString("en")})`;
-    });
-    drawn.replaceChildren(...names.map((n) => element("span", {}, n)));
+  return frame({
+    model, el, name: "next-token", title: "What comes next",
+    look: "Watch where the hundred draws go as the tail rises, and what a " +
+      "filter leaves of it.",
+    parts: [prompt,
+      element("table", {},
+        element("thead", {}, element("tr", {}, ...head.map((words) =>
+          element("th", { scope: "col" }, words)))), body),
+      element("div", { class: "hm-key" },
+        swatch("--muted", "the model's own, T = 1"), swatch("--c1", "now")),
+      status,
+      element("div", { class: "hm-row" },
+        button(`Draw another ${DRAWS}`, again)),
+      tail],
+    draw,
   });
-  onTraits(model, ["index", "temperature", "top_k", "top_p", "min_p", "data"], update);
-  update();
 }
 
 export default { render };

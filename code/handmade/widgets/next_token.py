@@ -11,6 +11,10 @@ bits are right to the digits shown, and counts beyond TOP to three digits.
 Tokens further than SPREAD below the top share one place: together they are
 less than a percent's fifth digit. Those that no temperature lets happen,
 -inf among them, are only counted.
+
+A draw may fall anywhere in the tail, and shows a string: NAMED of its tokens
+carry theirs, denser where they are likelier, and each stands for those
+nearest to it in rank.
 """
 
 import base64
@@ -24,14 +28,17 @@ import traitlets
 from torch import Tensor
 
 from handmade.widgets.base import (
+    TRACK,
     Explorable,
     Explorer,
     assets,
     check_labels,
+    explorer,
     pack_float32,
 )
 
 TOP = 256
+NAMED = 512  # strings of the tail
 STEP = 1 / 1024
 SPREAD = 64.0  # of the histogram: at most 65,536 bins, however far a tail
 HOTTEST = 3.0
@@ -39,9 +46,15 @@ NEVER = HOTTEST * 746  # exp(-746) is 0 in float64
 
 
 class NextToken(Explorable):
-    """Bars for the likeliest tokens, what is kept, and draws on a button."""
+    """Bars for the likeliest tokens, what is kept, and a hundred draws.
+
+    A word in the text may set the prompt (`index`, from 0), `temperature`,
+    `top_k` (0: off), `top_p` (1: off), `min_p` (0: off), and which hundred
+    random numbers are drawn (`draws`).
+    """
 
     _esm, _css = assets("next_token")
+    sets = ("index", "temperature", "top_k", "top_p", "min_p", "draws")
     prompts = traitlets.List().tag(sync=True)
     data = traitlets.List().tag(sync=True)
     index = traitlets.Int(0).tag(sync=True)
@@ -49,6 +62,7 @@ class NextToken(Explorable):
     top_k = traitlets.Int(0).tag(sync=True)  # 0: off
     top_p = traitlets.Float(1.0).tag(sync=True)  # 1: off
     min_p = traitlets.Float(0.0).tag(sync=True)  # 0: off
+    draws = traitlets.Int(1).tag(sync=True)
 
 
 def next_token(
@@ -70,36 +84,30 @@ def next_token(
             f"({len(prompts)}, V), one row a prompt"
         )
     data = [pack(row, decode) for row in logits]
-    view = NextToken(prompts=prompts, data=data)
-    style = {"description_width": "6.5em"}
-    wide = {"style": style, "layout": {"width": "min(100%, 30em)"}}
     slide = ipywidgets.FloatSlider
-    controls = {
-        "index": ipywidgets.Dropdown(
-            options=prompts, description="prompt", **wide
+    return explorer(
+        NextToken(prompts=prompts, data=data),
+        index=ipywidgets.Dropdown(
+            options=[(prompt, i) for i, prompt in enumerate(prompts)],
+            description="prompt",
+            **TRACK,
         ),
-        "temperature": slide(
-            1,
-            min=0.1,
-            max=HOTTEST,
-            step=0.05,
-            description="temperature",
-            **wide,
+        temperature=slide(
+            1, min=0.1, max=HOTTEST, step=0.05, description="temperature T",
+            **TRACK,
         ),
-        "top_k": ipywidgets.IntSlider(
-            0, min=0, max=200, description="top-k (0: off)", **wide
+        top_k=ipywidgets.IntSlider(
+            0, min=0, max=200, description="top-k, 0: off", **TRACK
         ),
-        "top_p": slide(
-            1, min=0.01, max=1, step=0.01, description="top-p (1: off)", **wide
+        top_p=slide(
+            1, min=0.01, max=1, step=0.01, description="top-p, 1: off",
+            **TRACK,
         ),
-        "min_p": slide(
-            0, min=0, max=0.5, step=0.01, description="min-p (0: off)", **wide
+        min_p=slide(
+            0, min=0, max=0.5, step=0.01, description="min-p, 0: off",
+            **TRACK,
         ),
-    }
-    for name, control in controls.items():
-        trait = "index" if name == "index" else "value"
-        ipywidgets.jslink((control, trait), (view, name))
-    return Explorer([*controls.values(), view])
+    )  # fmt: skip
 
 
 def pack(logits: Tensor, decode: Callable[[int], str]) -> dict[str, Any]:
@@ -119,11 +127,15 @@ def pack(logits: Tensor, decode: Callable[[int], str]) -> dict[str, Any]:
             f"logits: got {counts.max()} tokens within {STEP} of each other, "
             "want at most the 255 that a byte can count: are they constant?"
         )
+    ranks = [*range(len(top))]
+    if len(rest):
+        spread = np.geomspace(TOP, len(alive) - 1, NAMED).round()
+        ranks += sorted({int(rank) for rank in spread})
+    names = check_labels("decode", [decode(i) for i in ids[ranks].tolist()])
     return {
         "top": pack_float32(top.numpy()),
-        "tokens": check_labels(
-            "decode", [decode(i) for i in ids[: len(top)].tolist()]
-        ),
+        "tokens": names[: len(top)],
+        "names": [*zip(ranks, names, strict=True)][len(top) :],
         "high": high,
         "step": STEP,
         "tail": base64.b64encode(counts.astype(np.uint8)).decode("ascii"),

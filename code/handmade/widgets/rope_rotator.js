@@ -1,17 +1,5 @@
 // RoPE rotator: a query and a key, each pair of axes turned by its position.
 
-const STYLE = `
-.rr-dials { display: grid; gap: 6px; margin: 8px 0;
-  grid-template-columns: repeat(auto-fill, minmax(74px, 1fr)); }
-.hm .rr-dials button { padding: 4px; line-height: 1.2; font-size: 12px; }
-.rr-dials svg { margin: 0 auto; }
-.rr-views { display: flex; flex-wrap: wrap; gap: 8px 24px; align-items: end; }
-.rr-views p { font-size: 13px; max-width: 340px; margin: 0; }
-.rr-swatch { display: inline-block; width: 1.6em; height: 0; margin: 0 4px 4px 0;
-  border-top: 3px solid; }
-.rr-say { min-height: 4.2em; margin: 6px 0; }
-`;
-
 // radians per token of each pair: theta^(-2i / K)
 function speeds(width, theta) {
   return Array.from({ length: width / 2 }, (_, i) => theta ** ((-2 * i) / width));
@@ -42,171 +30,190 @@ function scoreAt(query, key, s, t, theta) {
   return shares(query, key, s, t, theta).reduce((sum, x) => sum + x, 0);
 }
 
-function draw({ model, el }) {
-  const dials = element("div", {
-    class: "rr-dials", role: "group", "aria-label": "Pairs of axes",
-  });
-  const views = element("div", { class: "rr-views" });
-  const say = element("p", { class: "rr-say", "aria-live": "polite" });
-  const swatch = (colour) => element("span", {
-    class: "rr-swatch", style: `color: var(${colour})`,
-  });
-  const legend = element(
-    "p", { class: "hm-note" },
-    swatch("--hm-a"), "query (the long hand of a dial), ",
-    swatch("--hm-b"), "key (the short hand). Choose a pair by its dial.",
-  );
-  const root = element(
-    "div", { class: "hm" }, element("style", {}, STYLE),
-    legend, dials, views, say,
-  );
-  el.append(root);
+function render({ model, el }) {
+  const query = model.get("query");
+  const key = model.get("key");
+  const far = model.get("farthest");
+  const pairs = query.length / 2;
+  const lengths = [query, key].map((vector) =>
+    Array.from({ length: pairs }, (_, i) => Math.hypot(...pairOf(vector, i))));
+  const longest = Math.max(...lengths.flat(), 1e-9);
+  // no score can be larger: one scale for every place, pair and theta
+  const most = lengths[0].reduce((sum, q, i) => sum + q * lengths[1][i], 0) || 1;
+  const colours = { query: "var(--c1)", key: "var(--c2)" };
+
+  const dials = choices({ choose: (pair) => setTraits(model, { pair }) });
+  const layer = element("g");
+  const hands = { query: hand("query"), key: hand("key") };
+  const clock = element("svg", { class: "rr-clock", role: "group" },
+    layer, hands.key, hands.query);
+  const chart = element("svg", { role: "img" });
+  const say = element("p", { class: "hm-say", "aria-live": "polite" });
+  let radius;
+
   const line = (x1, y1, x2, y2, more) =>
-    element("line", { x1, y1, x2, y2, ...more });
-  const text = (x, y, words, more = {}) =>
-    element("text", { x, y, ...more }, words);
+    element("line", { x1, y1, x2, y2, stroke: "var(--line)", ...more });
+  const text = (x, y, words, anchor = "middle") =>
+    element("text", { x, y, "text-anchor": anchor }, words);
 
   function state() {
-    const query = model.get("query");
-    const key = model.get("key");
     const shift = model.get("shift");
-    return {
-      query, key, shift,
-      s: model.get("query_at") + shift,
-      t: model.get("key_at") + shift,
-      theta: model.get("theta"),
-      pair: Math.min(model.get("pair"), query.length / 2 - 1),
+    const theta = model.get("theta");
+    const pair = clamp(model.get("pair"), 0, pairs - 1);
+    return { theta, pair, speed: speeds(query.length, theta)[pair],
+      s: model.get("query_at") + shift, t: model.get("key_at") + shift };
+  }
+
+  // what is dragged, or moved by arrow keys: one token a step
+  function hand(name) {
+    const place = `${name}_at`;
+    const go = (at) =>
+      setTraits(model, { [place]: clamp(Math.round(at), 0, far) });
+    const node = element("g", { class: "rr-hand", tabindex: 0, role: "slider",
+      "aria-label": `place of the ${name}`, "aria-valuemin": 0,
+      "aria-valuemax": far },
+    element("circle", { r: 13, fill: colours[name] }),
+    element("text", { y: 4, "text-anchor": "middle" }, name[0]));
+    let last = null, at;
+    const angle = (event) => {
+      const box = clock.getBoundingClientRect();
+      return Math.atan2(box.top + box.height / 2 - event.clientY,
+        event.clientX - box.left - box.width / 2);
     };
+    node.addEventListener("pointerdown", (event) => {
+      node.setPointerCapture(event.pointerId);
+      [last, at] = [angle(event), model.get(place)];
+    });
+    node.addEventListener("pointermove", (event) => {
+      if (last === null) return;
+      const turned = angle(event) - last;
+      last += turned;
+      // the short way round
+      at += Math.atan2(Math.sin(turned), Math.cos(turned)) / state().speed;
+      go(at);
+    });
+    const drop = () => { last = null; };
+    node.addEventListener("pointerup", drop);
+    node.addEventListener("pointercancel", drop);
+    onKeys(node, { move: (dt, ds) => go(model.get(place) + ds - dt) });
+    return node;
   }
 
-  // a hand from the middle to a point, and a dot where it ends
-  function hand(svg, x, y, [a, b], scale, colour, more = {}) {
-    const [u, v] = [x + a * scale, y - b * scale];
-    svg.append(line(x, y, u, v, {
-      stroke: colour, "stroke-width": 2.5, ...more,
-    }));
-    if (!more["stroke-dasharray"]) {
-      svg.append(element("circle", { cx: u, cy: v, r: 3.5, fill: colour }));
-    }
-  }
-
-  function dial(i, { query, s, t, theta, pair }) {
+  function dial(i, { theta, s, t }) {
     const speed = speeds(query.length, theta)[i];
-    const svg = element("svg", { width: 56, height: 56, "aria-hidden": "true" });
-    svg.append(element("circle", {
-      cx: 28, cy: 28, r: 25, fill: "none", stroke: "var(--hm-line)",
-    }));
-    hand(svg, 28, 28, turn([1, 0], s * speed), 24, "var(--hm-a)");
-    hand(svg, 28, 28, turn([1, 0], t * speed), 16, "var(--hm-b)");
-    return element("button", {
-      type: "button", "aria-pressed": i === pair, "data-pair": i,
-      "aria-label": `pair ${i}, ${speed.toPrecision(2)} radians a token`,
-      onclick: () => setTraits(model, { pair: i }),
-    }, svg, `pair ${i}`);
+    const svg = element("svg", { viewBox: "-24 -24 48 48", "aria-hidden": "true" });
+    svg.append(element("circle", { r: 22, fill: "none", stroke: "var(--line)" }));
+    for (const [at, length, stroke] of
+      [[s, 21, colours.query], [t, 14, colours.key]]) {
+      const [x, y] = turn([length, 0], at * speed);
+      svg.append(line(0, 0, x, -y, { stroke, "stroke-width": 2.5 }));
+    }
+    return svg;
   }
 
-  function circle({ query, key, s, t, theta, pair }) {
-    const size = 220;
-    const c = size / 2;
-    const speed = speeds(query.length, theta)[pair];
-    const q = pairOf(query, pair);
-    const k = pairOf(key, pair);
-    const longest = Math.max(Math.hypot(...q), Math.hypot(...k), 1e-9);
-    const scale = (c - 22) / longest;
-    const svg = element("svg", { width: size, height: size, role: "img",
-      "aria-label": `Pair ${pair}: the query and the key as arrows, before ` +
-        "(dashed) and after they are turned" });
-    svg.append(
-      line(4, c, size - 4, c, { stroke: "var(--hm-line)" }),
-      line(c, 4, c, size - 4, { stroke: "var(--hm-line)" }),
-    );
-    for (const [vector, at, colour] of [
-      [q, s, "var(--hm-a)"], [k, t, "var(--hm-b)"],
-    ]) {
-      const r = Math.hypot(...vector) * scale;
-      svg.append(element("circle", {
-        cx: c, cy: c, r, fill: "none", stroke: colour, "stroke-opacity": 0.35,
-      }));
-      hand(svg, c, c, vector, scale, colour, {
-        "stroke-dasharray": "3 4", "stroke-opacity": 0.7,
-      });
-      hand(svg, c, c, turn(vector, at * speed), scale, colour);
+  function drawClock(size, { pair, speed, s, t }) {
+    radius = size / 2 - 17;
+    clock.setAttribute("width", size);
+    clock.setAttribute("height", size);
+    clock.setAttribute("viewBox", [-size / 2, -size / 2, size, size].join(" "));
+    clock.setAttribute("aria-label", `Pair ${pair}: query and key before ` +
+      "(dashed) and after they are turned");
+    // each hand ends on a ring of its own, so that they never meet
+    const rings = { query: radius, key: radius - 30 };
+    const scale = (radius - 54) / longest;
+    layer.replaceChildren(
+      line(-radius, 0, radius, 0), line(0, -radius, 0, radius),
+      ...Object.values(rings).map((r) =>
+        element("circle", { r, fill: "none", stroke: "var(--line)" })));
+    for (const [name, vector, at] of [["query", query, s], ["key", key, t]]) {
+      const [a, b] = pairOf(vector, pair);
+      const [x, y] = turn([a, b], at * speed);
+      const size = Math.hypot(a, b) || 1;
+      const [u, v] = [(x / size) * rings[name], (-y / size) * rings[name]];
+      const more = { stroke: colours[name], "stroke-width": 3 };
+      layer.append(
+        line(0, 0, a * scale, -b * scale, { ...more, "stroke-dasharray": "3 4" }),
+        line(0, 0, u, v, { ...more, "stroke-width": 1 }),
+        line(0, 0, x * scale, -y * scale, more),
+        element("circle", { cx: x * scale, cy: -y * scale, r: 4,
+          fill: colours[name] }));
+      hands[name].setAttribute("transform", `translate(${u} ${v})`);
+      hands[name].setAttribute("aria-valuenow", model.get(`${name}_at`));
     }
-    return element("div", {}, svg, element("p", {},
-      `Pair ${pair}: before (dashed) and after the turn.`));
   }
 
-  function curve({ query, key, s, t, theta }) {
-    const width = Math.max(240, Math.min(340, root.clientWidth - 4));
-    const height = 190;
-    const [left, right, top, bottom] = [38, 8, 14, 34];
-    const far = model.get("farthest");
-    const scores = [];
-    for (let d = -far; d <= far; d++) {
-      scores.push(scoreAt(query, key, d, 0, theta));
-    }
-    const high = Math.max(...scores);
-    const low = Math.min(...scores);
+  function drawChart(width, height, { theta, pair, s, t }) {
+    const [left, right, top, bottom] = [38, 10, 12, 38];
     const x = (d) => left + ((d + far) / (2 * far)) * (width - left - right);
-    const y = (score) => top + ((high - score) / (high - low || 1)) *
+    const y = (score) => top + ((most - score) / (2 * most)) *
       (height - top - bottom);
-    const path = scores.map((score, i) =>
-      `${i ? "L" : "M"}${x(i - far).toFixed(1)} ${y(score).toFixed(1)}`);
+    const path = (score, more) => {
+      const points = [];
+      for (let d = -far; d <= far; d++) {
+        points.push(`${x(d).toFixed(1)} ${y(score(d)).toFixed(1)}`);
+      }
+      return element("path", { d: `M${points.join("L")}`, fill: "none", ...more });
+    };
     const now = scoreAt(query, key, s, t, theta);
-    const svg = element("svg", { width, height, role: "img",
-      "aria-label": "The score over the distance, with the present one " +
-        `marked: distance ${s - t}, score ${now.toFixed(2)}` });
-    svg.append(
-      line(left, y(low), width - right, y(low), { stroke: "var(--hm-line)" }),
-      line(x(0), top, x(0), y(low), { stroke: "var(--hm-line)" }),
-      element("path", { d: path.join(""), fill: "none", stroke: "var(--hm-c)",
-        "stroke-width": 1.8 }),
-      line(x(s - t), top, x(s - t), y(low), { stroke: "currentColor",
-        "stroke-dasharray": "2 3" }),
-      element("circle", { cx: x(s - t), cy: y(now), r: 5,
-        fill: "var(--hm-c)" }),
-    );
-    for (const [value, at] of [[high, y(high)], [low, y(low)]]) {
-      svg.append(text(left - 5, at + 4, value.toFixed(1), {
-        "text-anchor": "end" }));
-    }
-    for (const d of [-far, 0, far]) {
-      svg.append(text(x(d), height - 18, String(d), {
-        "text-anchor": d < 0 ? "start" : d ? "end" : "middle" }));
-    }
-    svg.append(text(x(0), height - 3, "query's place minus key's (tokens)", {
-      "text-anchor": "middle" }));
-    return element("div", {}, svg, element("p", {},
-      "The score, all pairs added up, at every distance."));
-  }
-
-  function redraw() {
-    const now = state();
-    const { query, key, s, t, theta, pair } = now;
-    const focused = dials.contains(document.activeElement);
-    dials.replaceChildren(
-      ...query.slice(0, query.length / 2).map((_, i) => dial(i, now)));
-    if (focused) dials.children[pair].focus();
-    views.replaceChildren(circle(now), curve(now));
-    const speed = speeds(query.length, theta)[pair];
-    const around = (2 * Math.PI) / speed;
     const share = shares(query, key, s, t, theta)[pair];
-    say.textContent =
-      `Query at ${s}, key at ${t}: distance ${s - t}. Pair ${pair} turns ` +
-      `${speed.toPrecision(3)} rad a token, once round in ` +
-      `${around < 1e4 ? around.toFixed(1) : around.toExponential(1)} tokens. ` +
-      `Turned: query ${(s * speed).toFixed(2)} rad, key ` +
-      `${(t * speed).toFixed(2)} rad, difference ` +
-      `${((s - t) * speed).toFixed(2)} rad. This pair adds ` +
-      `${share.toFixed(2)} to the score of ` +
-      `${scoreAt(query, key, s, t, theta).toFixed(3)}.`;
+    chart.setAttribute("width", width);
+    chart.setAttribute("height", height);
+    chart.setAttribute("aria-label", "The score over the distance; at " +
+      `distance ${s - t} it is ${now.toFixed(2)}`);
+    chart.replaceChildren(
+      ...[most, 0, -most].flatMap((tick) => [
+        line(left, y(tick), width - right, y(tick)),
+        text(left - 5, y(tick) + 4, signed(tick, 1), "end")]),
+      path((d) => shares(query, key, d, 0, theta)[pair],
+        { stroke: "var(--c4)", "stroke-dasharray": "5 3" }),
+      path((d) => scoreAt(query, key, d, 0, theta),
+        { stroke: "var(--c3)", "stroke-width": 2 }),
+      line(x(s - t), top, x(s - t), height - bottom, { stroke: "currentColor",
+        "stroke-dasharray": "2 3" }),
+      element("circle", { cx: x(s - t), cy: y(share), r: 4, fill: "var(--c4)" }),
+      element("circle", { cx: x(s - t), cy: y(now), r: 5, fill: "var(--c3)" }),
+      text(left, height - 20, signed(-far), "start"),
+      text(x(0), height - 20, "0"),
+      text(width - right, height - 20, String(far), "end"),
+      text((left + width - right) / 2, height - 4,
+        "distance: query's place − key's"));
   }
 
-  onTraits(model, ["query_at", "key_at", "shift", "pair", "theta"], redraw);
-  redraw();
-  const observer = new ResizeObserver(redraw);
-  observer.observe(root);
-  return () => observer.disconnect();
+  function draw(width) {
+    const now = state();
+    const { theta, pair, speed, s, t } = now;
+    dials.draw({
+      label: "Pairs of axes",
+      names: Array.from({ length: pairs }, (_, i) => [
+        `pair ${i}, ${speeds(query.length, theta)[i].toPrecision(2)} ` +
+          "radians a token", `pair ${i}`]),
+      picture: (i) => dial(i, now),
+      chosen: pair,
+    });
+    const beside = width > 500;
+    drawClock(beside ? 260 : 220, now);
+    drawChart(beside ? width - 276 : width, beside ? 260 : 190, now);
+    const around = (2 * Math.PI) / speed;
+    say.textContent =
+      `Query at ${s}, key at ${t}: distance ${signed(s - t)}. Pair ${pair} comes round ` +
+      `in ${around < 1000 ? around.toFixed(1) : number(Math.round(around))} ` +
+      `tokens and adds ${signed(shares(query, key, s, t, theta)[pair], 2)} to ` +
+      `the score of ${signed(scoreAt(query, key, s, t, theta), 3)}.`;
+  }
+
+  return frame({
+    model, el, name: "rope", title: "Turned by their places",
+    look: "Drag a hand, or focus it and press arrow keys: the score depends " +
+      "on the distance alone.",
+    parts: [dials.node,
+      element("div", { class: "rr-views" }, clock, chart),
+      element("div", { class: "hm-key" },
+        swatch("--c1", "query"), swatch("--c2", "key"),
+        swatch("--c3", "score"), swatch("--c4", "this pair's share"),
+        element("span", {}, "dashed arrows: before the turn")),
+      say],
+    draw,
+  });
 }
 
-export default { render: draw };
+export default { render };

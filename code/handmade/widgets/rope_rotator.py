@@ -12,18 +12,25 @@ import torch
 import traitlets
 
 from handmade.widgets.base import (
+    TRACK,
     Explorable,
     Explorer,
     assets,
     check_tensor,
     check_whole,
+    explorer,
 )
 
 
 class RopeRotator(Explorable):
-    """The drawing; ``rope_rotator`` adds the sliders."""
+    """The dials, the turned pair and the score; sliders are added below.
+
+    A word in the text may set the places (`query_at`, `key_at`, and `shift`
+    that is added to both), the `pair` shown large, and `theta`.
+    """
 
     _esm, _css = assets("rope_rotator")
+    sets = ("query_at", "key_at", "shift", "pair", "theta")
     query = traitlets.List().tag(sync=True)  # K numbers
     key = traitlets.List().tag(sync=True)
     query_at = traitlets.Int(0).tag(sync=True)
@@ -72,28 +79,17 @@ def rope_rotator(
         theta=theta,
         farthest=farthest,
     )
-    wide = {
-        "style": {"description_width": "7em"},
-        "layout": {"width": "auto", "max_width": "32em"},
-    }
-    sliders = {
-        "query_at": ipw.IntSlider(
-            query_at, 0, farthest, description="query at", **wide
+    return explorer(
+        drawing,
+        query_at=ipw.IntSlider(
+            query_at, 0, farthest, description="query at", **TRACK
         ),
-        "key_at": ipw.IntSlider(
-            key_at, 0, farthest, description="key at", **wide
+        key_at=ipw.IntSlider(
+            key_at, 0, farthest, description="key at", **TRACK
         ),
-        "shift": ipw.IntSlider(
-            0, 0, 500, description="both later by", **wide
-        ),
-        "pair": ipw.IntSlider(
-            pair, 0, width // 2 - 1, description="pair", **wide
-        ),
-        "theta": ipw.FloatLogSlider(
+        shift=ipw.IntSlider(0, 0, 500, description="both later by", **TRACK),
+        theta=ipw.FloatLogSlider(
             theta, min=1, max=6, step=0.25, description="theta",
-            readout_format=",.0f", **wide,
+            readout_format=",.0f", **TRACK,
         ),
-    }  # fmt: skip
-    for trait, slider in sliders.items():
-        ipw.jslink((slider, "value"), (drawing, trait))
-    return Explorer([*sliders.values(), drawing])
+    )  # fmt: skip

@@ -1,4 +1,5 @@
-// Softmax saturation: one query's weights and slopes, all queries' gradients.
+// Softmax saturation, in three questions: one query's weights, their slopes,
+// and all queries' gradients.
 //
 // `weigh`, `slopes`, `backward`, `measure` and `summary` are the logic, without
 // a page around them: a test runs them in node against PyTorch's autograd.
@@ -56,8 +57,12 @@ export function summary(norms) {
 
 function short(x) {
   if (x >= 100) return x.toFixed(0);
-  return x >= 0.001 ? x.toPrecision(2) : x.toExponential(1);
+  return x >= 0.001 ? x.toPrecision(2) : x.toExponential(1).replace("-", "−");
 }
+
+const QUESTIONS = [
+  "Who gets the weight?", "What can still move?", "Which queries learn?",
+];
 
 function render({ model, el }) {
   const S = model.get("n_keys");
@@ -65,166 +70,167 @@ function render({ model, el }) {
   const keys = floats(model.get("turned_keys"));
   const upstream = floats(model.get("upstream"));
   const N = upstream.length / S;
+  let order = [], places = []; // queries by gradient; where each one's dot is
   let seen = null; // the summary of the gradients at the query
 
-  const views = element("div", { class: "ss-views" });
-  const strip = element("div");
-  const rows = element("tbody");
-  const say = element("p", { class: "ss-say", "aria-live": "polite" });
-  const go = (where) => setTraits(model, { query: seen[where] });
-  const head = ["gradient", "this query", "median", "mean", "luckiest tenth"];
-  const root = element("div", { class: "hm hm-saturation" },
-    say, views,
-    element("button", { type: "button", onclick: () => go("typical") },
-      "Median query"), " ",
-    element("button", { type: "button", onclick: () => go("luckiest") },
-      "Luckiest query"),
-    element("p", { class: "ss-legend" },
-      `Gradients of all ${N} queries: `,
-      element("span", { class: "ss-dot" }), "this one",
-      element("span", { class: "ss-mark" }), "median",
-      element("span", { class: "ss-mark ss-mean" }), "mean"),
-    strip,
-    element("table", {},
-      element("thead", {}, element("tr", {},
-        ...head.map((name) => element("th", { scope: "col" }, name)))),
-      rows),
-  );
-  el.append(root);
-  const line = (x1, y1, x2, y2, more = {}) => element("line", {
-    x1, y1, x2, y2, stroke: "var(--hm-line)", ...more });
+  const tabs = choices({
+    choose: (question) => setTraits(model, { question }) });
+  const box = element("div", { class: "ss-box", role: "group", tabindex: 0,
+    onclick: pick });
+  onKeys(box, { move: (dt, ds) => {
+    const now = order.indexOf(model.get("query"));
+    go(order[clamp(now + dt + ds, 0, N - 1)]);
+  } });
+  const say = element("p", { class: "hm-say", "aria-live": "polite" });
+  const key = element("div", { class: "hm-key" });
+  const go = (query) => setTraits(model, { query });
+
+  const line = (x1, y1, x2, y2, more) =>
+    element("line", { x1, y1, x2, y2, stroke: "var(--line)", ...more });
   const text = (x, y, words, anchor = "middle") =>
     element("text", { x, y, "text-anchor": anchor }, words);
 
-  function bars(w, query) {
-    const [width, height, left, top] = [290, 176, 34, 18];
-    const bottom = height - 22;
+  // one bar a key
+  function bars(svg, width, height, w) {
+    const [left, top, bottom] = [34, 18, height - 36];
     const step = (width - left) / S;
     const y = (weight) => bottom - weight * (bottom - top);
-    const best = w.indexOf(Math.max(...w));
-    const svg = element("svg", { width, height, role: "img", "aria-label":
-      `Weights of query ${query} over ${S} keys, the largest ` +
-        `${w[best].toFixed(3)} at key ${best}` });
     for (const tick of [0, 0.5, 1]) {
       svg.append(line(left, y(tick), width, y(tick)),
-        text(left - 5, y(tick) + 4, String(tick), "end"));
+        text(left - 6, y(tick) + 4, String(tick), "end"));
     }
-    w.forEach((weight, s) => svg.append(element("rect", {
-      x: left + s * step + 1.5, y: y(weight), width: step - 3,
-      height: bottom - y(weight), fill: "var(--hm-a)" })));
-    const middle = left + (best + 0.5) * step;
+    const best = w.indexOf(Math.max(...w));
+    const every = Math.ceil(18 / step); // as many labels as fit
+    w.forEach((weight, s) => svg.append(
+      element("rect", { x: left + (s + 0.1) * step, y: y(weight),
+        width: 0.8 * step, height: bottom - y(weight), fill: "var(--c1)" }),
+      text(left + (s + 0.5) * step, bottom + 15, s % every ? "" : String(s))));
     svg.append(
-      text(Math.max(left + 16, Math.min(width - 18, middle)), y(w[best]) - 4,
-        w[best].toFixed(2)),
-      text((left + width) / 2, height - 6, "key"),
-      text(left + step / 2, height - 6, "0"),
-      text(width - step / 2, height - 6, String(S - 1)));
-    return element("div", {}, svg, element("p", {},
-      `The ${S} weights of query ${query}; they sum to one.`));
+      text(clamp(left + (best + 0.5) * step, left + 16, width - 16),
+        y(w[best]) - 5, w[best].toFixed(2)),
+      text((left + width) / 2, height - 4, "key"));
   }
 
-  function map(w, query) {
-    const size = 154;
-    const step = size / S;
-    const table = slopes(w);
-    const largest = Math.max(...table.flat().map(Math.abs));
-    const svg = element("svg", { width: size + 22, height: 176, role: "img",
-      "aria-label": `Slopes of the weights of query ${query} over its ` +
-        `scores, ${S} by ${S}; the largest is ${short(largest)}` });
+  // S x S: how weight i moves with score j
+  function map(svg, width, height, w) {
+    const size = Math.min(width - 30, height - 24);
+    const [left, step] = [(width - size + 24) / 2, size / S];
     // 1/4 is the steepest a softmax can be; the root lets small slopes show
-    table.forEach((row, i) => row.forEach((x, j) => svg.append(
-      element("rect", { x: 21 + j * step, y: i * step, width: step,
-        height: step, fill: x > 0 ? "var(--hm-a)" : "var(--hm-b)",
+    slopes(w).forEach((row, i) => row.forEach((x, j) => svg.append(
+      element("rect", { x: left + j * step, y: 1 + i * step, width: step,
+        height: step, fill: x > 0 ? "var(--c1)" : "var(--c2)",
         "fill-opacity": Math.sqrt(Math.abs(x) / 0.25).toFixed(3) }))));
     svg.append(
-      element("rect", { x: 21, y: 0.5, width: size, height: size - 0.5,
-        fill: "none", stroke: "var(--hm-line)" }),
-      text(21 + size / 2, 170, "score j"),
-      element("text", { transform: `translate(14 ${size / 2}) rotate(-90)`,
-        "text-anchor": "middle" }, "weight i"));
-    return element("div", { class: "ss-map" }, svg, element("p", {},
-      "Slopes ∂wᵢ/∂sⱼ. Blue: rises with that score; orange: falls; " +
-        "blank: does not move."));
+      element("rect", { x: left, y: 1, width: size, height: size, fill: "none",
+        stroke: "var(--line)" }),
+      text(left + size / 2, size + 18, "score j →"),
+      element("text", { transform: `translate(${left - 8} ${size / 2}) rotate(-90)`,
+        "text-anchor": "middle" }, "← weight i"));
   }
 
   // both gradients of every query, on one axis of powers of ten
-  function dotStrip(norms, query) {
-    const width = Math.max(250, Math.min(root.clientWidth || 640, 640) - 4);
+  function strips(svg, width, height, query, norms) {
     const [low, high, left, right] = [-10, 2, 26, 20];
-    const x = (norm) => {
-      const power = norm > 0 ? Math.log10(norm) : low;
-      const share = (Math.max(low, Math.min(high, power)) - low) / (high - low);
-      return left + share * (width - left - right);
-    };
-    const svg = element("svg", { width, height: 148, role: "img",
-      "aria-label": "Gradients of all queries on a logarithmic axis: " +
-        norms.map(([name, list, all]) => `${name}, this query ` +
-          `${short(list[query])}, median ${short(list[all.typical])}, mean ` +
-          `${short(all.mean)}`).join("; ") });
+    const x = (norm) => left + (clamp(norm > 0 ? Math.log10(norm) : low, low,
+      high) - low) / (high - low) * (width - left - right);
     for (let power = low; power <= high; power += 2) {
       const at = x(10 ** power);
-      svg.append(line(at, 18, at, 128));
-      if (power === low) svg.append(text(2, 144, `≤ 1e${low}`, "start"));
-      else svg.append(text(at, 144, power ? `1e${power}` : "1"));
+      svg.append(line(at, 24, at, height - 40),
+        element("text", { x: at, y: height - 24, "text-anchor": "middle" },
+          `${power === low ? "≤ " : ""}10`, element("tspan", { dy: -5,
+            class: "ss-power" }, signed(power))));
     }
+    svg.append(text(width / 2, height - 4, "size of the gradient"));
+    const half = (height - 64) / 2;
+    places = [];
     norms.forEach(([name, list, all], row) => {
-      const top = 20 + 56 * row;
-      const y = (n) => top + 6 + ((n * 7) % 13) * 2.1;
-      list.forEach((norm, n) => svg.append(element("circle", {
-        cx: x(norm), cy: y(n), r: 2.5, fill: "var(--hm-a)",
-        "fill-opacity": 0.6 })));
-      for (const [value, dashes] of [
-        [list[all.typical], "none"], [all.mean, "2 3"],
-      ]) {
-        svg.append(line(x(value), top, x(value), top + 38, {
-          stroke: "currentColor", "stroke-width": 2,
-          "stroke-dasharray": dashes }));
+      const top = 24 + half * row;
+      const y = (n) => top + 30 + ((n * 7) % 13) * (half - 44) / 12;
+      svg.append(text(left + 6, top + 14, name, "start"));
+      list.forEach((norm, n) => {
+        places.push([n, x(norm), y(n)]);
+        svg.append(element("circle", { cx: x(norm), cy: y(n), r: 3,
+          fill: "var(--c1)", "fill-opacity": 0.6 }));
+      });
+      for (const [value, dashes] of
+        [[list[all.typical], "none"], [all.mean, "2 3"]]) {
+        svg.append(line(x(value), top + 22, x(value), top + half - 6,
+          { stroke: "currentColor", "stroke-width": 2, "stroke-dasharray": dashes }));
       }
       svg.append(element("circle", { cx: x(list[query]), cy: y(query), r: 6,
-        fill: "var(--hm-b)", stroke: "currentColor" }));
-      svg.append(text(left, top - 6, name, "start"));
+        fill: "var(--c2)", stroke: "var(--paper)", "stroke-width": 1.5 }));
     });
-    return svg;
   }
 
-  function redraw() {
+  // the query whose dot is nearest
+  function pick(event) {
+    if (model.get("question") !== 2) return;
+    const at = box.getBoundingClientRect();
+    const off = ([, x, y]) =>
+      Math.hypot(event.clientX - at.left - x, event.clientY - at.top - y);
+    const near = places.reduce((a, b) => (off(b) < off(a) ? b : a));
+    if (off(near) < 24) go(near[0]);
+  }
+
+  function draw(width) {
+    const question = clamp(model.get("question"), 0, 2);
     const [at, query] = [model.get("width"), model.get("query")];
     const K = model.get("widths")[at], power = model.get("power");
-    const divisor = K ** power;
     const { weights, atScores, atQuery } = measure({
       dots: dots.subarray(at * N * S, (at + 1) * N * S),
-      keys: keys.subarray(at * S * S, (at + 1) * S * S), upstream, S }, divisor);
+      keys: keys.subarray(at * S * S, (at + 1) * S * S), upstream, S,
+    }, K ** power);
     seen = summary(atQuery);
+    order = seen.order;
     const w = weights[query];
-    const norms = [
-      ["at the scores", atScores, summary(atScores)],
-      ["at the query", atQuery, seen],
-    ];
-    views.replaceChildren(bars(w, query), map(w, query));
-    strip.replaceChildren(dotStrip(norms, query));
-    rows.replaceChildren(...norms.map(([name, list, all]) => element("tr", {},
-      element("th", { scope: "row" }, name),
-      ...[short(list[query]), short(list[all.typical]), short(all.mean),
-        `${(100 * all.share).toFixed(0)} % of all`,
-      ].map((cell) => element("td", {}, cell)))));
     const best = Math.max(...w);
-    const verdict = best > 0.99 ? "has chosen; hardly any slope is left"
-      : best < 1.5 / S ? "is close to a plain average" : "still weighs keys";
-    const below = seen.order.indexOf(query);
-    say.textContent =
-      `K = ${K}, scores divided by ${K}^${power.toFixed(2)} = ` +
-      `${divisor.toFixed(1)}. Query ${query} gives its best key ` +
-      `${percent(best)} of its weight: it ${verdict}. At the query, its ` +
-      `gradient is ${short(atQuery[query])}, larger than that of ${below} of ` +
-      `${N - 1} others; the luckiest tenth gets ` +
-      `${(100 * seen.share).toFixed(0)} % of all.`;
+    const steepest = Math.max(...slopes(w).flat().map(Math.abs));
+    const [picture, told, legend] = [
+      () => [(svg, height) => bars(svg, width, height, w),
+        `Query ${query} gives its best of ${S} keys ${percent(best)}: it ` +
+          (best > 0.99 ? "has chosen."
+            : best < 1.5 / S ? "is close to a plain average." : "still weighs them."),
+        [element("span", {}, "the weights of one query; they sum to 1")]],
+      () => [(svg, height) => map(svg, width, height, w),
+        `Query ${query}: its steepest slope is ${short(steepest)}, of the 0.25 ` +
+          "that a softmax can have at most.",
+        [swatch("--c1", "rises with that score"), swatch("--c2", "falls"),
+          element("span", {}, "blank: does not move")]],
+      () => [(svg, height) => strips(svg, width, height, query, [
+        ["at the scores", atScores, summary(atScores)],
+        ["at the query", atQuery, seen]]),
+      `At query ${query} the gradient is ${short(atQuery[query])}, the median ` +
+        `${short(atQuery[seen.typical])}. The luckiest tenth gets ` +
+        `${(100 * seen.share).toFixed(0)} % of all.`,
+      [swatch("--c1", `${N} queries`), swatch("--c2", "this one"),
+        element("span", { class: "ss-mark" }, "median"),
+        element("span", { class: "ss-mark ss-mean" }, "mean")]],
+    ][question]();
+    const height = 250;
+    const svg = element("svg", { width, height, "aria-hidden": "true" });
+    picture(svg, height);
+    box.replaceChildren(svg);
+    box.setAttribute("aria-label",
+      `${QUESTIONS[question]} ${told} Arrow keys go to the query with the next ` +
+        "smaller or larger gradient.");
+    say.textContent = told + ` K = ${K}, divided by ${short(K ** power)}.`;
+    key.replaceChildren(...legend);
+    tabs.draw({ label: "Questions", chosen: question, picture: () => "",
+      names: QUESTIONS.map((words) => [words, words]) });
+    median.disabled = query === seen.typical;
+    luckiest.disabled = query === seen.luckiest;
   }
 
-  onTraits(model, ["width", "power", "query"], redraw);
-  redraw();
-  const observer = new ResizeObserver(redraw);
-  observer.observe(root);
-  return () => observer.disconnect();
+  const median = button("Median query", () => go(seen.typical));
+  const luckiest = button("Luckiest query", () => go(seen.luckiest));
+  return frame({
+    model, el, name: "saturation",
+    title: "A softmax that has chosen stops learning",
+    look: "Set p to 0, so that nothing is divided, and ask:",
+    parts: [tabs.node, box, key, say,
+      element("div", { class: "hm-row" }, median, luckiest)],
+    draw,
+  });
 }
 
 export default { render };

@@ -13,24 +13,34 @@ import torch
 import traitlets
 
 from handmade.widgets.base import (
+    TRACK,
     Explorable,
     Explorer,
     assets,
     check_tensor,
     check_whole,
+    explorer,
     pack_float32,
 )
 
 
 class SoftmaxSaturation(Explorable):
-    """The drawing; ``explore_saturation`` adds the sliders."""
+    """One of three drawings; ``explore_saturation`` adds the sliders.
+
+    A word in the text may set the `question` (0: who gets the weight, 1:
+    what can still move, 2: which queries learn), the head width (`width`, a
+    place in `widths`: 2 to that power), the `power` p of the divisor K^p,
+    and the `query`.
+    """
 
     _esm, _css = assets("softmax_saturation")
+    sets = ("question", "width", "power", "query")
     widths = traitlets.List().tag(sync=True)  # 1, 2, 4, …
     n_keys = traitlets.Int().tag(sync=True)
     dots = traitlets.Unicode().tag(sync=True)  # float32 (W, N, S)
     turned_keys = traitlets.Unicode().tag(sync=True)  # float32 (W, S, S)
     upstream = traitlets.Unicode().tag(sync=True)  # float32 (N, S)
+    question = traitlets.Int(0).tag(sync=True)
     width = traitlets.Int(0).tag(sync=True)  # into widths
     power = traitlets.Float(0.5).tag(sync=True)  # the divisor is K^power
     query = traitlets.Int(0).tag(sync=True)
@@ -103,24 +113,17 @@ def explore_saturation(
         power=power,
         query=query,
     )
-    wide = {
-        "style": {"description_width": "9em"},
-        "layout": {"width": "auto", "max_width": "34em"},
-    }
-    sliders = (
-        ipw.SelectionSlider(
-            options=widths, value=width, description="head width K", **wide
+    return explorer(
+        drawing,
+        width=ipw.SelectionSlider(
+            options=widths, value=width, description="head width K", **TRACK
         ),
-        ipw.FloatSlider(
-            power, min=0, max=1, step=0.05, description="p, divide by K^p",
-            **wide,
+        power=ipw.FloatSlider(
+            power, min=0, max=1, step=0.05, description="p in K^p",
+            **TRACK,
         ),
-        ipw.IntSlider(query, 0, N - 1, description="query", **wide),
+        query=ipw.IntSlider(query, 0, N - 1, description="query", **TRACK),
     )  # fmt: skip
-    ipw.jslink((sliders[0], "index"), (drawing, "width"))
-    ipw.jslink((sliders[1], "value"), (drawing, "power"))
-    ipw.jslink((sliders[2], "value"), (drawing, "query"))
-    return Explorer([*sliders, drawing])
 
 
 def _in_few_axes(k_SK: torch.Tensor) -> torch.Tensor:

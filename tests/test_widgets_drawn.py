@@ -1,0 +1,387 @@
+"""Explorables in Chromium: what sets them, and what a phone shows of them.
+
+A trait that a word in the text may set moves the drawing, and Reset takes it
+back: the same state gives the same drawing. At 390 x 844 an explorable fits
+with its controls, no letters lie on others, and its height never changes.
+"""
+
+import pytest
+import torch
+from handmade.text.bpe import BPETokenizer
+from handmade.text.pretokenize import byte_alphabet
+from handmade.widgets.attention_patterns import Panel, explore
+from handmade.widgets.base import assets
+from handmade.widgets.head_count import count_heads
+from handmade.widgets.mask_editor import edit_masks
+from handmade.widgets.merge_steps import merge_steps
+from handmade.widgets.next_token import next_token
+from handmade.widgets.rope_rotator import rope_rotator
+from handmade.widgets.softmax_saturation import explore_saturation
+from widget_helpers import SMALL, UNREADABLE, Drawn, chromium
+
+TEXT = "The animal did not cross the street because it was too tired , "
+TEXT += "so the driver stopped and waited until it was gone ."
+WORDS = TEXT.split()
+PHONE, DESK = 390, 1300
+
+
+def weights(*shape: int, causal: bool = False) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(sum(shape))
+    scores = 3 * torch.randn(*shape, generator=generator)
+    if causal:
+        hidden = torch.ones(shape[-2:], dtype=torch.bool).triu(1)
+        scores = scores.masked_fill(hidden, -torch.inf)
+    return scores.softmax(-1)
+
+
+def panel(label: str, layers: int, heads: int, causal: bool) -> Panel:
+    lengths = (24,) if causal else (12, 24)
+    return Panel(
+        label=label,
+        causal=causal,
+        tokens={n: WORDS[:n] for n in lengths},
+        weights={
+            n: weights(layers, heads, n, n, causal=causal) for n in lengths
+        },
+    )
+
+
+def tokenizer() -> BPETokenizer:
+    """All bytes, and the merges of a few words."""
+    merges = [("t", "h"), ("th", "e"), ("Ġ", "the"), ("o", "r"), ("i", "c")]
+    vocab = {char: i for i, char in enumerate(byte_alphabet().values())}
+    for a, b in merges:
+        vocab[a + b] = len(vocab)
+    return BPETokenizer(vocab, merges)
+
+
+def make(name: str):
+    g = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 5000, generator=g) * 2
+    if name == "attention_patterns":
+        return explore(
+            [panel("large", 30, 9, True), panel("small", 6, 12, False)],
+            layer=13, head=8, length=16, query=8, key=1,
+        )  # fmt: skip
+    if name == "head_count":
+        cuts = {H: weights(3, H, 15, 15) for H in (1, 2, 6, 12, 24)}
+        return count_heads(WORDS[:15], cuts, d_model=48, heads=12, query=8)
+    if name == "mask_editor":
+        scores = 3 * torch.randn(9, 10, 10, generator=g)
+        return edit_masks(WORDS[:10], scores, query=8, key=1)
+    if name == "merge_steps":
+        text = "The strawberry, theoretically. Ünïcödé 2025"
+        return merge_steps(tokenizer(), text)
+    if name == "next_token":
+        prompts = ["She opened the door and saw", "The"]
+        return next_token(prompts, logits, lambda i: f" word{i}")
+    if name == "rope_rotator":
+        return rope_rotator(*torch.randn(2, 8, generator=g))
+    given = (torch.randn(n, 64, generator=g) for n in (40, 16))
+    upstream = torch.randn(40, 16, generator=g)
+    return explore_saturation(*given, upstream, width=64)
+
+
+# values to set, and what else must stand for one of them to show
+MOVED = {
+    "attention_patterns": {
+        "panel": 1, "layer": 4, "head": 3, "length": 24, "query": 10,
+        "key": 2,
+    },
+    "head_count": {"cut": 1, "layer": 2, "head": 4, "query": 3, "key": 5},
+    "mask_editor": {
+        "preset": 3, "size": 2, "head": 4, "query": 9, "key": 4,
+        "clicks": [[8, 1]],
+    },
+    "merge_steps": {"text": " the theory", "step": 2},
+    "next_token": {
+        "index": 1, "temperature": 2, "top_k": 3, "top_p": 0.5, "min_p": 0.2,
+        "draws": 2,
+    },
+    "rope_rotator": {
+        "query_at": 40, "key_at": 30, "shift": 100, "pair": 3, "theta": 10,
+    },
+    "softmax_saturation": {"question": 2, "width": 1, "power": 0, "query": 7},
+}  # fmt: skip
+FIRST = {("mask_editor", "size"): {"preset": 3}}
+EXTREMES = {
+    "attention_patterns": [
+        {"length": 24}, {"length": 2}, {"panel": 1, "layer": 5, "head": 11},
+    ],
+    "head_count": [{"cut": 4}, {"cut": 0, "head": 23}],
+    "mask_editor": [{"preset": 1, "size": 3}, {"preset": 4}],
+    "merge_steps": [{"step": 999}, {"text": ""}, {"text": "ḁ̈ " * 99}],
+    "next_token": [
+        {"temperature": 3}, {"temperature": 0.1}, {"top_k": 1},
+        {"index": 1, "min_p": 0.5, "top_k": 0, "temperature": 1},
+    ],
+    "rope_rotator": [
+        {"theta": 1e6, "query_at": 64, "key_at": 64, "pair": 3},
+        {"theta": 10, "key_at": 0}, {"query_at": 0, "key_at": 64},
+    ],
+    "softmax_saturation": [
+        {"question": 1, "power": 0}, {"question": 2}, {"question": 2,
+        "power": 1}, {"question": 0, "power": 0},
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def draw(browser):
+    """Draw an explorable; what goes wrong on its page fails the test."""
+    drawn: list[Drawn] = []
+
+    def draw(name: str, width: int = DESK) -> Drawn:
+        drawn.append(Drawn(browser, name, make(name), width))
+        return drawn[-1]
+
+    yield draw
+    for each in drawn:
+        each.page.close()
+        assert each.faults == []
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_what_a_word_sets_moves_the_drawing_and_reset_takes_it_back(
+    name, draw
+):
+    assert set(MOVED[name]) == set(type(make(name).children[0]).sets)
+    drawn = draw(name)
+    start = drawn.look()
+    assert drawn.page.is_disabled("header button")
+    for trait, value in MOVED[name].items():
+        drawn.set(**FIRST.get((name, trait), {}))
+        before = drawn.look()
+        drawn.set(**{trait: value})
+        assert drawn.get(trait) == [value]
+        assert drawn.look() != before, trait
+        drawn.page.click("header button")
+        assert drawn.look() == start, trait
+    # all at once, as one word of the text may
+    drawn.set(**MOVED[name])
+    assert drawn.get(*MOVED[name]) == list(MOVED[name].values())
+
+
+@pytest.mark.parametrize("width", [PHONE, DESK])
+@pytest.mark.parametrize("name", EXTREMES)
+def test_a_phone_shows_all_of_it_and_nothing_jumps(name, width, draw):
+    drawn = draw(name, width)
+    height = drawn.height()
+    assert height <= 844 or width == DESK
+    assert drawn.page.evaluate(UNREADABLE) == []
+    assert drawn.page.evaluate(SMALL) == []
+    for values in EXTREMES[name]:
+        drawn.set(**values)
+        assert drawn.page.evaluate(UNREADABLE) == [], values
+        assert drawn.height() == height, values
+        wide = drawn.page.evaluate("document.documentElement.scrollWidth")
+        assert wide == width
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_another_explorable_on_the_page_changes_nothing(name, draw):
+    drawn = draw(name)
+    boxes = """() => [...document.querySelectorAll(".hm *")].map((node) => {
+      const { x, y, width, height } = node.getBoundingClientRect();
+      return [node.outerHTML.slice(0, 80), x, y, width, height];
+    })"""
+    alone = drawn.page.evaluate(boxes)
+    for other in MOVED.keys() - {name}:
+        drawn.page.add_style_tag(content=assets(other)[1])
+    assert drawn.page.evaluate(boxes) == alone
+
+
+@pytest.mark.parametrize(
+    "name", sorted({*MOVED} - {"merge_steps", "next_token"})
+)
+def test_a_drawing_follows_its_width_and_ends_when_it_is_told_to(name, draw):
+    drawn = draw(name)
+    wide = drawn.look()
+    drawn.page.set_viewport_size({"width": PHONE, "height": 844})
+    drawn.page.wait_for_function(
+        "(wide) => document.querySelector('.hm').innerHTML !== wide", arg=wide
+    )
+    drawn.page.evaluate("stop()")
+    calls = drawn.page.evaluate("Object.values(model.calls).flat().length")
+    assert calls == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["attention_patterns", "head_count", "mask_editor"]
+)
+def test_pointing_previews_and_leaving_restores(name, draw):
+    drawn = draw(name)
+    start, said = drawn.look(), drawn.say()
+    box = drawn.page.locator(".hm-grid").bounding_box()
+    x, y = box["x"] + 100, box["y"] + 220
+    drawn.page.mouse.move(x, y)
+    assert drawn.say() != said
+    drawn.page.mouse.move(x, 5)
+    assert drawn.look() == start
+    drawn.page.mouse.click(x, y)
+    drawn.page.mouse.move(x, 5)
+    assert drawn.say() != said
+    assert drawn.get("query", "key") != [8, 1]
+    # what lies over the cells covers none
+    for over in (".hm-edge", ".hm-ring"):
+        fill = f"getComputedStyle(document.querySelector('{over}')).fill"
+        assert drawn.page.evaluate(fill) == "none"
+
+
+def test_what_is_pointed_at_may_go(draw):
+    drawn = draw("attention_patterns")
+    drawn.set(panel=1, length=24)
+    box = drawn.page.locator(".hm-grid").bounding_box()
+    drawn.page.mouse.move(box["x"] + 400, box["y"] + 480)
+    drawn.set(length=12)  # by a slider that has the focus
+    assert drawn.page.evaluate(UNREADABLE) == []
+    drawn.page.get_by_role("radio", name="head 11").hover()
+    drawn.set(panel=0)
+    assert drawn.say().startswith("Layer 5, head 8:")
+
+
+@pytest.mark.parametrize("name", ["attention_patterns", "head_count"])
+def test_a_head_is_previewed_chosen_and_walked_to(name, draw):
+    drawn = draw(name)
+    start = drawn.look()
+    (head,) = drawn.get("head")
+    other = drawn.page.get_by_role("radio", name="head 5", exact=True)
+    other.hover()
+    assert drawn.look() != start
+    drawn.page.mouse.move(1200, 5)
+    assert drawn.look() == start
+    other.click()
+    assert drawn.get("head") == [5] != [head]
+    drawn.page.keyboard.press("ArrowRight")
+    drawn.page.keyboard.press("ArrowRight")
+    assert drawn.get("head") == [7]
+    assert drawn.page.evaluate("document.activeElement.ariaLabel") == "head 7"
+
+
+def test_arrow_keys_walk_and_space_opens_a_cell(draw):
+    drawn = draw("mask_editor")
+    drawn.page.focus(".hm-grid")
+    for key in ("ArrowUp", "ArrowLeft", "ArrowLeft"):
+        drawn.page.keyboard.press(key)
+    assert drawn.get("query", "key") == [7, 0]
+    drawn.page.keyboard.press(" ")
+    assert drawn.get("clicks") == [[[7, 0]]]
+    assert "hidden" in drawn.say()
+    drawn.page.keyboard.press("Enter")
+    assert drawn.get("clicks") == [[]]
+    # the ring is whole: nothing around it cuts
+    assert drawn.page.evaluate(
+        "getComputedStyle(document.querySelector('.hm')).overflow"
+    ) == ("visible")
+
+
+def test_padding_stands_before_the_words_and_eats_none(draw):
+    drawn = draw("mask_editor")
+    words = drawn.page.locator(".hm-grid text").all_text_contents()
+    drawn.set(preset=1, size=2)
+    padded = drawn.page.locator(".hm-grid text").all_text_contents()
+    assert padded.count("[pad]") == 4  # two rows, two columns
+    for word in WORDS[:10]:
+        assert padded.count(word) == words.count(word) == 2
+    assert drawn.get("last_size", "sizeless") == [3, False]
+    # the cell that was pointed at is still the same two words
+    assert "“it” (10) → “animal” (3)" in drawn.say()
+    drawn.set(preset=4)
+    assert drawn.get("sizeless") == [True]
+
+
+def test_another_mask_is_drawn_without_the_last_ones_clicks(draw):
+    drawn = draw("mask_editor")
+    drawn.set(clicks=[[8, 1]])
+    drawn.set(preset=4)
+    assert drawn.get("clicks") == [[]]
+    drawn.set(preset=0, clicks=[[8, 1]])  # both by one word
+    assert drawn.get("preset", "clicks") == [0, [[8, 1]]]
+
+
+def test_a_smaller_model_takes_over_with_its_own_ends(draw):
+    drawn = draw("attention_patterns")
+    drawn.set(layer=29, panel=1)
+    assert drawn.get("layer", "last_layer") == [5, 5]
+    drawn.set(panel=0, layer=18)
+    assert drawn.get("layer", "last_layer") == [18, 29]
+
+
+def test_hands_are_dragged_and_turned_by_keys(draw):
+    drawn = draw("rope_rotator")
+    drawn.set(pair=0, query_at=0, key_at=0)
+    hand = drawn.page.get_by_role("slider", name="place of the query")
+    box = hand.bounding_box()
+    clock = drawn.page.locator(".rr-clock").bounding_box()
+    x = clock["x"] + clock["width"] / 2
+    y = clock["y"] + clock["height"] / 2
+    from_x = box["x"] + box["width"] / 2 - x
+    from_y = box["y"] + box["height"] / 2 - y
+    drawn.page.mouse.move(x + from_x, y + from_y)
+    drawn.page.mouse.down()
+    turned = complex(from_x, from_y)
+    for _ in range(3):  # a third of a round each, against the clock
+        turned *= complex(-0.5, -(3**0.5) / 2)
+        drawn.page.mouse.move(x + turned.real, y + turned.imag)
+    drawn.page.mouse.up()
+    # once round at one radian a token
+    assert drawn.get("query_at") == [6]
+    hand.focus()
+    for key in ("ArrowRight", "ArrowUp", "ArrowLeft"):
+        drawn.page.keyboard.press(key)
+    assert drawn.get("query_at", "key_at") == [7, 0]
+    assert hand.get_attribute("aria-valuenow") == "7"
+
+
+def test_one_question_at_a_time(draw):
+    drawn = draw("softmax_saturation")
+    drawn.page.get_by_role("radio", name="Which queries").click()
+    assert drawn.page.locator(".ss-box svg").count() == 1
+    dots = drawn.page.locator(".ss-box circle").count()
+    assert dots == 2 * (40 + 1)
+    drawn.page.keyboard.press("ArrowLeft")
+    assert drawn.get("question") == [1]
+    assert drawn.page.locator(".ss-box rect").count() == 16 * 16 + 1
+    drawn.page.get_by_role("button", name="Luckiest").click()
+    (lucky,) = drawn.get("query")
+    drawn.page.focus(".ss-box")
+    drawn.page.keyboard.press("ArrowRight")  # none has a larger gradient
+    assert drawn.get("query") == [lucky]
+
+
+def test_the_pair_that_wins_is_listed_first_and_merged(draw):
+    drawn = draw("merge_steps")
+    drawn.set(text=" the theory")
+    rows = drawn.page.locator("tbody tr")
+    first = rows.nth(0).locator("td").all_text_contents()
+    assert first == ["1", "t+ h", "th", "␣the"]
+    assert rows.nth(2).inner_text().split()[0] == "4"  # o + r
+    drawn.page.get_by_role("button", name="Merge").click()
+    assert "“t” + “h” became “th”" in drawn.say()
+    drawn.page.get_by_role("button", name="All").click()
+    assert drawn.page.locator(".ms-words .hm-chip").all_inner_texts()[0] == (
+        "␣the\n258"
+    )
+    assert drawn.page.get_by_role("button", name="Merge").is_disabled()
+    # another text begins at its bytes
+    drawn.set(text="orchid")
+    assert drawn.get("step") == [0]
+
+
+def test_the_tail_has_names_and_temperature_one_stays(draw):
+    drawn = draw("next_token")
+    own = drawn.page.locator("tbody td:nth-child(3)").all_inner_texts()
+    drawn.set(temperature=3)
+    hot = drawn.page.locator("tbody td:nth-child(3)").all_inner_texts()
+    assert own == hot
+    drawn_now = drawn.page.locator("tbody td:last-child").all_inner_texts()
+    assert sum(int(n) for n in drawn_now if n) == 100
+    names = drawn.page.locator(".nt-tail .hm-chip").all_inner_texts()
+    assert len(names) > 40
+    assert all(name.startswith("␣word") for name in names)
