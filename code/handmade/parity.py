@@ -11,13 +11,14 @@ inside a module that has no name.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from math import inf, isfinite
+from math import inf
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from handmade import checks
 from handmade.devices import device
 from handmade.gaps import largest_gap
 from handmade.parity_places import paired
@@ -88,8 +89,8 @@ def parity(
         missing = text is None and label != "name"
         if not missing and not (isinstance(text, str) and text.strip()):
             raise ValueError(f"{label}: got {text!r}, want a name to show")
-    if rtol is not None and not (isfinite(rtol) and rtol >= 0):
-        raise ValueError(f"rtol: got {rtol}, want a finite number >= 0")
+    if rtol is not None:
+        checks.number("rtol", rtol, at_least=0)
     found, where_run = _differences(
         ours, theirs, inputs, layers, their_inputs, where, nan_equal
     )
@@ -145,6 +146,7 @@ def _differences(
     nan_equal: bool,
 ) -> tuple[list[ParityRow], str]:
     """Return the rows, and the kind of device they were computed on."""
+    _check_models(ours, theirs, inputs, their_inputs, nan_equal)
     places = list(paired(layers, ours, theirs))
     _check_where(where, layers)
     their_inputs = inputs if their_inputs is None else their_inputs
@@ -225,6 +227,23 @@ def _placed(
     if type(value) in (tuple, list):
         return type(value)(_placed(x, home, done) for x in value)
     return value
+
+
+def _check_models(
+    ours: nn.Module,
+    theirs: nn.Module,
+    inputs: Any,
+    their_inputs: Any,
+    nan_equal: bool,
+) -> None:
+    checks.module("ours", ours)
+    checks.module("theirs", theirs)
+    given = {"inputs": inputs, "their_inputs": their_inputs}
+    want = "a tensor, or a tuple or a dict of arguments"
+    for name, value in given.items():
+        if value is not None or name == "inputs":
+            checks.kind(name, value, (Tensor, tuple, Mapping), want)
+    checks.flag("nan_equal", nan_equal)
 
 
 def _check_where(where: Where, layers: Mapping[str, str]) -> None:

@@ -23,6 +23,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from handmade import checks
+
 Shape = tuple[int, ...]
 
 
@@ -48,6 +50,7 @@ class Same:
     """Another name for the same tensor: what a plain string stands for."""
 
     def __init__(self, pattern: str) -> None:
+        checks.text("pattern", pattern)
         self.patterns: tuple[str, ...] = (pattern,)
 
     def names(self, numbers: Shape, ours: Mapping[str, Tensor]) -> list[str]:
@@ -64,6 +67,8 @@ class Split(Same):
     """One above the other in one tensor: fused q, k, v; gate and up."""
 
     def __init__(self, *patterns: str) -> None:
+        for pattern in patterns:
+            checks.text("patterns", pattern)
         self.patterns = patterns
 
     def cut(self, theirs: Tensor, shapes: list[Shape]) -> list[Tensor]:
@@ -77,7 +82,7 @@ class Transposed:
     """Rows and columns exchanged, as in GPT-2's Conv1D."""
 
     def __init__(self, inner: "str | Rule") -> None:
-        self.inner = as_rule(inner)
+        self.inner = _inner(inner)
         self.patterns = self.inner.patterns
 
     def names(self, numbers: Shape, ours: Mapping[str, Tensor]) -> list[str]:
@@ -94,7 +99,7 @@ class Stacked:
     """All experts in one tensor, whose first axis is our last ``{}``."""
 
     def __init__(self, inner: "str | Rule") -> None:
-        self.inner = as_rule(inner)
+        self.inner = _inner(inner)
         self.patterns = self.inner.patterns
 
     def names(self, numbers: Shape, ours: Mapping[str, Tensor]) -> list[str]:
@@ -139,6 +144,7 @@ def load(
     misshapen; then nothing was loaded.
     """
     check_weights(weights)
+    _check_load(model, table, tied, ignored, dtype)
     ours = dict(model.state_dict())
     found, faults = _take(ours, weights, table, tuple(ignored))
     for one, other in (tied or {}).items():
@@ -155,7 +161,8 @@ def load(
     if dtype is None and len(dtypes) > 1 and not faults:
         faults.append(f"several dtypes: {sorted(map(str, dtypes))}")
     if faults:
-        raise ValueError("weights: got " + "; ".join(sorted(faults)))
+        got = "; ".join(sorted(faults))
+        raise ValueError(f"weights: got {got}, want each parameter once")
     copies = {
         name: x.detach()
         .to(dtype or x.dtype)
@@ -171,6 +178,7 @@ def export(model: nn.Module, table: Table) -> dict[str, Tensor]:
     The same table, read from right to left: ``load`` of the result gives the
     model back, bit for bit.
     """
+    _check_table(model, table)
     ours = model.state_dict()
     theirs: dict[str, Tensor] = {}
     left = set(ours)
@@ -186,7 +194,8 @@ def export(model: nn.Module, table: Table) -> dict[str, Tensor]:
             )
             left -= set(names)
     if left:
-        raise ValueError(f"table: got no line for {sorted(left)}")
+        got = f"no line for {sorted(left)}"
+        raise ValueError(f"table: got {got}, want one for each parameter")
     return theirs
 
 
@@ -199,6 +208,7 @@ def checkpoint_dtype(
     one the config states, else that of the first floating tensor.
     """
     check_weights(weights)
+    checks.mapping("config", config, "a dict of config.json")
     dtypes = [x.dtype for x in weights.values() if x.is_floating_point()]
     if len(set(dtypes)) < 2:
         return None
@@ -223,7 +233,45 @@ def check_weights(weights: Mapping[str, Tensor]) -> None:
 
 def as_rule(entry: "str | Rule") -> Rule:
     """Return the rule that an entry of a table stands for."""
-    return Same(entry) if isinstance(entry, str) else entry
+    return Same(entry) if isinstance(entry, str) else _rule("entry", entry)
+
+
+def _inner(inner: "str | Rule") -> Rule:
+    return Same(inner) if isinstance(inner, str) else _rule("inner", inner)
+
+
+def _rule(name: str, entry: Rule) -> Rule:
+    needed = ("names", "cut", "join")
+    rules = all(callable(getattr(entry, each, None)) for each in needed)
+    got, want = f"a {type(entry).__name__}", "a pattern or a Rule"
+    checks.need(rules, name, got, want)
+    return entry
+
+
+def _check_load(
+    model: nn.Module,
+    table: Table,
+    tied: Mapping[str, str] | None,
+    ignored: Iterable[str],
+    dtype: torch.dtype | None,
+) -> None:
+    _check_table(model, table)
+    if tied is not None:
+        checks.mapping("tied", tied, "a dict from name to name, or None")
+    checks.several("ignored", ignored, "a list of patterns")
+    for pattern in ignored:
+        checks.text("ignored", pattern)
+    if dtype is not None:
+        checks.dtype("dtype", dtype)
+
+
+def _check_table(model: nn.Module, table: Table) -> None:
+    checks.module("model", model)
+    checks.mapping("table", table, "a dict from pattern to pattern or Rule")
+    for pattern, entry in table.items():
+        checks.text("table", pattern)
+        if not isinstance(entry, str):
+            _rule("table", entry)
 
 
 def _take(
