@@ -88,7 +88,8 @@ def cache(name: str, value: object) -> None:
 
     One look at its methods: its properties are not asked for.
     """
-    if value is not None and not hasattr(value, "update"):
+    lacks = isinstance(value, Mapping) or not hasattr(value, "update")
+    if value is not None and lacks:
         raise ValueError(
             f"{name}: got {_kind(value)}, want what handmade.contracts.Cache "
             "describes, such as KVCache(), or None"
