@@ -31,7 +31,7 @@ from valid_calls import CALLS
 
 # what is not walked, and why: names that no page imports
 LEFT_OUT = {
-    r".*\bcheck_\w+|(.*\.)?(checks|plot_checks|outputs)\..+": (
+    r".*\bcheck_\w+|(.*\.)?(\w*checks|outputs)\..+": (
         "refuses for others: the walk hears what it says"
     ),
     r"(cache\.mended|manifest\..+)": "called by the cache, in its folders",

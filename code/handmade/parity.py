@@ -21,6 +21,7 @@ from torch.func import functional_call
 from handmade import checks
 from handmade.devices import device
 from handmade.gaps import largest_gap
+from handmade.parity_checks import Where, check_models, check_where
 from handmade.parity_places import paired
 from handmade.parity_report import (
     MIME,
@@ -43,8 +44,6 @@ __all__ = [
     "differences",
     "parity",
 ]
-
-Where = Tensor | Mapping[str, Tensor] | None
 
 
 def parity(
@@ -146,9 +145,9 @@ def _differences(
     nan_equal: bool,
 ) -> tuple[list[ParityRow], str]:
     """Return the rows, and the kind of device they were computed on."""
-    _check_models(ours, theirs, inputs, their_inputs, nan_equal)
+    check_models(ours, theirs, inputs, their_inputs, nan_equal)
     places = list(paired(layers, ours, theirs))
-    _check_where(where, layers)
+    check_where(where, layers)
     their_inputs = inputs if their_inputs is None else their_inputs
     our_seen = _run(ours, inputs, [our for our, _, _ in places])
     their_seen = _run(theirs, their_inputs, [their for _, their, _ in places])
@@ -229,41 +228,6 @@ def _placed(
     return value
 
 
-def _check_models(
-    ours: nn.Module,
-    theirs: nn.Module,
-    inputs: Any,
-    their_inputs: Any,
-    nan_equal: bool,
-) -> None:
-    checks.module("ours", ours)
-    checks.module("theirs", theirs)
-    given = {"inputs": inputs, "their_inputs": their_inputs}
-    want = "a tensor, or a tuple or a dict of arguments"
-    for name, value in given.items():
-        if value is not None or name == "inputs":
-            checks.kind(name, value, (Tensor, tuple, Mapping), want)
-    checks.flag("nan_equal", nan_equal)
-
-
-def _check_where(where: Where, layers: Mapping[str, str]) -> None:
-    masks: Any = where if isinstance(where, Mapping) else {"": where}
-    if isinstance(where, Mapping) and (not where or where.keys() - layers):
-        raise ValueError(
-            f"where: got {[*where]}, want masks for some of {[*layers]}"
-        )
-    for mask in masks.values():
-        if mask is None:
-            continue
-        bad = not isinstance(mask, Tensor) or mask.dtype != torch.bool
-        if bad or mask.ndim != 2:
-            raise ValueError(
-                f"where: got {_described(mask)}, want bool (B, T)"
-            )
-        if not mask.any():
-            raise ValueError("where: got no token to compare, want some")
-
-
 def _chosen(layer: str, where: Tensor, got: Tensor) -> Tensor:
     """Spread a mask (B, T) over (B, T, ...), or (B, H, T, ...)."""
     if got.ndim == 4:
@@ -303,9 +267,3 @@ def _compare(
         ours=got[gap.index].item(),
         theirs=want[gap.index].item(),
     )
-
-
-def _described(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"{tuple(value.shape)} {value.dtype}"
-    return type(value).__name__

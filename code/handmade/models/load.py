@@ -24,6 +24,12 @@ import torch
 from torch import Tensor, nn
 
 from handmade import checks
+from handmade.models.load_checks import (
+    check_load,
+    check_rule,
+    check_table,
+    check_weights,
+)
 
 Shape = tuple[int, ...]
 
@@ -82,7 +88,7 @@ class Transposed:
     """Rows and columns exchanged, as in GPT-2's Conv1D."""
 
     def __init__(self, inner: "str | Rule") -> None:
-        self.inner = _inner(inner)
+        self.inner = _as_rule("inner", inner)
         self.patterns = self.inner.patterns
 
     def names(self, numbers: Shape, ours: Mapping[str, Tensor]) -> list[str]:
@@ -99,7 +105,7 @@ class Stacked:
     """All experts in one tensor, whose first axis is our last ``{}``."""
 
     def __init__(self, inner: "str | Rule") -> None:
-        self.inner = _inner(inner)
+        self.inner = _as_rule("inner", inner)
         self.patterns = self.inner.patterns
 
     def names(self, numbers: Shape, ours: Mapping[str, Tensor]) -> list[str]:
@@ -144,7 +150,7 @@ def load(
     misshapen; then nothing was loaded.
     """
     check_weights(weights)
-    _check_load(model, table, tied, ignored, dtype)
+    check_load(model, table, tied, ignored, dtype)
     ours = dict(model.state_dict())
     found, faults = _take(ours, weights, table, tuple(ignored))
     for one, other in (tied or {}).items():
@@ -178,7 +184,7 @@ def export(model: nn.Module, table: Table) -> dict[str, Tensor]:
     The same table, read from right to left: ``load`` of the result gives the
     model back, bit for bit.
     """
-    _check_table(model, table)
+    check_table(model, table)
     ours = model.state_dict()
     theirs: dict[str, Tensor] = {}
     left = set(ours)
@@ -218,60 +224,16 @@ def checkpoint_dtype(
     return stated if isinstance(stated, torch.dtype) else dtypes[0]
 
 
-def check_weights(weights: Mapping[str, Tensor]) -> None:
-    """Raise ValueError unless it maps names to tensors."""
-    if not isinstance(weights, Mapping):
-        got = type(weights).__name__
-        raise ValueError(f"weights: got a {got}, want a dict of tensors")
-    for name, x in weights.items():
-        if not isinstance(x, Tensor):
-            got = type(x).__name__
-            raise ValueError(
-                f"weights: got a {got} as {name!r}, want a tensor"
-            )
-
-
 def as_rule(entry: "str | Rule") -> Rule:
     """Return the rule that an entry of a table stands for."""
-    return Same(entry) if isinstance(entry, str) else _rule("entry", entry)
+    return _as_rule("entry", entry)
 
 
-def _inner(inner: "str | Rule") -> Rule:
-    return Same(inner) if isinstance(inner, str) else _rule("inner", inner)
-
-
-def _rule(name: str, entry: Rule) -> Rule:
-    needed = ("names", "cut", "join")
-    rules = all(callable(getattr(entry, each, None)) for each in needed)
-    got, want = f"a {type(entry).__name__}", "a pattern or a Rule"
-    checks.need(rules, name, got, want)
+def _as_rule(name: str, entry: "str | Rule") -> Rule:
+    if isinstance(entry, str):
+        return Same(entry)
+    check_rule(name, entry)
     return entry
-
-
-def _check_load(
-    model: nn.Module,
-    table: Table,
-    tied: Mapping[str, str] | None,
-    ignored: Iterable[str],
-    dtype: torch.dtype | None,
-) -> None:
-    _check_table(model, table)
-    if tied is not None:
-        checks.mapping("tied", tied, "a dict from name to name, or None")
-    checks.several("ignored", ignored, "a list of patterns")
-    for pattern in ignored:
-        checks.text("ignored", pattern)
-    if dtype is not None:
-        checks.dtype("dtype", dtype)
-
-
-def _check_table(model: nn.Module, table: Table) -> None:
-    checks.module("model", model)
-    checks.mapping("table", table, "a dict from pattern to pattern or Rule")
-    for pattern, entry in table.items():
-        checks.text("table", pattern)
-        if not isinstance(entry, str):
-            _rule("table", entry)
 
 
 def _take(
