@@ -185,7 +185,7 @@ searchindex.js: cut
 
 
 def cases(table: str) -> list:
-    lines = (line.split(": ") for line in table.strip().splitlines())
+    lines = (line.split(": ", 1) for line in table.strip().splitlines())
     return [pytest.param(*line, id=line[0]) for line in lines]
 
 
@@ -204,6 +204,40 @@ def test_a_file_that_was_cut_is_named(book, name, what):
     assert any(
         name in fault and what in fault for fault in faults(book).splitlines()
     )
+
+
+OPEN = """
+language_data.js: var stemmer = function() { return [1, "}"];
+ours.js: f(/[(]/, `${a}`, [2)
+late.css: a { color: red } /* of the
+soon.css: a { color: red } @media print { b { color: blue }
+"""
+
+
+@pytest.mark.parametrize(("name", "text"), cases(OPEN))
+def test_a_script_or_style_of_the_site_is_read_to_its_end(book, name, text):
+    (book / "site/_static" / name).write_text(text, encoding="utf-8")
+    assert f"_static/{name}: cut, something in it is still open" in faults(
+        book
+    )
+
+
+def test_brackets_in_texts_and_patterns_are_not_counted(book):
+    text = 'f("{", "image/*", /[(]/, `)`) // ['
+    (book / "site/_static/ours.js").write_text(text, encoding="utf-8")
+    assert not faults(book)
+
+
+def test_a_style_of_an_extension_is_the_one_it_ships(book):
+    shipped = Path(importlib.util.find_spec("sphinx_exercise").origin).parent
+    source = shipped / sitefiles.THEMES["sphinx_exercise"] / "exercise.css"
+    text = source.read_text(encoding="utf-8")
+    path = book / "site/_static/exercise.css"
+    path.write_text(text, encoding="utf-8")
+    assert not faults(book)
+    # between two rules: all brackets are shut
+    path.write_text(text[: text.rindex("}", 0, -9) + 1], encoding="utf-8")
+    assert "_static/exercise.css: cut or changed" in faults(book)
 
 
 def test_fonts_that_a_style_asks_for_are_there(book):

@@ -147,7 +147,7 @@ def test_modes_and_hooks_are_put_back():
 
 def test_modes_and_hooks_are_put_back_after_an_error():
     model = Twice().train()
-    for broken in (torch.ones(2, 5), "no tensor"):
+    for broken in (torch.ones(2, 5), ("no tensor",)):
         with pytest.raises((RuntimeError, TypeError)):
             record(model, broken, ["lin"])
     with pytest.raises(ValueError, match="runs more than once"):

@@ -241,7 +241,7 @@ BAD = [
     (lambda: sampling.repetition_penalty(Z[0], IDS, 2.0), r"want \(B, V\)"),
     (
         lambda: sampling.repetition_penalty(
-            Z, IDS, 2.0, attention_mask=torch.ones(2, 4)
+            Z, IDS, 2.0, attention_mask=torch.ones(2, 4).long()
         ),
         r"attention_mask: got shape \(2, 4\)",
     ),
@@ -249,7 +249,7 @@ BAD = [
         lambda: sampling.repetition_penalty(
             Z, IDS, 2.0, attention_mask=[[1, 1, 1]]
         ),
-        "attention_mask: got shape none: not a tensor",
+        "attention_mask: got a list, want a tensor",
     ),
     (lambda: sampling.sample(Z, generator=3), "generator: got a int"),
     (lambda: sampling.sample(Z[0]), r"want \(B, V\)"),

@@ -106,7 +106,7 @@ def test_a_strip_is_a_table():
     ]
     with pytest.raises(ValueError, match="steps: got none"):
         Strip([])
-    with pytest.raises(ValueError, match="value: got list"):
+    with pytest.raises(ValueError, match="value: got a list"):
         Step("x", [1.0], "no tensor")
 
 

@@ -1,7 +1,6 @@
 """The one training loop, held to updates written out by hand."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -246,7 +245,8 @@ def test_a_gradient_that_is_not_finite_is_refused():
     assert torch.equal(model.w, Line().w)
 
 
-ELSEWHERE = SimpleNamespace(device=torch.device("cuda"))
+class Elsewhere(torch.Generator):
+    device = torch.device("cuda")
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ ELSEWHERE = SimpleNamespace(device=torch.device("cuda"))
         ({"steps": -3}, "steps: got -3, want"),
         ({"steps": 2.0}, "steps: got 2.0, want"),
         ({"steps": True}, "steps: got True, want"),
-        ({"generator": ELSEWHERE}, "generator: got one on cuda, want"),
+        ({"generator": Elsewhere()}, "generator: got one on cuda, want"),
         ({"max_norm": 0.0}, "max_norm: got 0.0, want"),
         ({"max_norm": math.nan}, "max_norm: got nan, want"),
     ],

@@ -4,7 +4,8 @@ A script that was cut still loads, a font that is gone is replaced in silence:
 each file is held to what is known of it. Copied from `book/vendor` or from a
 theme, it is the same bytes; named in a page or style with its checksum, it has
 that; a font says how long it is; the search index names every page; the
-notebook offered for download is the twin.
+notebook offered for download is the twin. Of a script or a style that was made
+for the site, at least no bracket or comment may be open at its end.
 """
 
 import importlib.util
@@ -17,6 +18,8 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from handmade.cache import sha256
+from pygments.lexers import CssLexer, JavascriptLexer
+from pygments.token import Comment, String
 
 from bookbinder import vendor
 
@@ -25,11 +28,14 @@ THEMES = {
     "sphinx": "themes/basic/static",
     "pydata_sphinx_theme": "theme/pydata_sphinx_theme/static",
     "sphinx_book_theme": "theme/sphinx_book_theme/static",
+    "sphinx_exercise": "assets/html",
 }
 # by the theme, after Sphinx took its checksum
 REWRITTEN = {"pygments.css"}
 INDEX = re.compile(r"Search\.setIndex\((.*)\)", re.DOTALL)
 URL = re.compile(r"""url\(\s*(["']?)(.*?)\1\s*\)""", re.DOTALL)
+BRACKETS = {"(": ")", "[": "]", "{": "}"}
+MOST_CODE = 200_000  # bytes; what is larger is copied, and known by its hash
 # signatures of the two web font formats; both give their length next but one
 FONTS = (b"wOFF", b"wOF2")
 
@@ -41,6 +47,7 @@ def check_files(site: Path, root: Path, pages: Iterable[str]) -> list[str]:
         *_vendored(site, root),
         *_themes(site),
         *_styles(site),
+        *_code(site),
         *_fonts(site),
         *_twins(site, root, pages),
     ]
@@ -104,6 +111,31 @@ def _styles(site: Path) -> Iterator[str]:
                 yield f"{name}: takes {address} from another host"
             elif not file.is_file() or file.stat().st_size == 0:
                 yield f"{name}: asks for {address}, which is missing or empty"
+
+
+def _code(site: Path) -> Iterator[str]:
+    for path in sorted([*site.rglob("*.js"), *site.rglob("*.css")]):
+        if path.stat().st_size <= MOST_CODE and not _closed(path):
+            name = path.relative_to(site).as_posix()
+            yield f"{name}: cut, something in it is still open"
+
+
+def _closed(path: Path) -> bool:
+    """Whether each bracket and comment of a script or style is shut."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    lexer = CssLexer() if path.suffix == ".css" else JavascriptLexer()
+    code = "".join(
+        token
+        for kind, token in lexer.get_tokens(text)
+        if kind not in Comment and kind not in String
+    )
+    waiting = [""]
+    for sign in code:
+        if sign in BRACKETS:
+            waiting.append(BRACKETS[sign])
+        elif sign in BRACKETS.values() and waiting.pop() != sign:
+            return False
+    return waiting == [""] and "/*" not in code
 
 
 def _fonts(site: Path) -> Iterator[str]:

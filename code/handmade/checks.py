@@ -6,7 +6,9 @@ runs on the meta device.
 """
 
 import math
+from collections.abc import Collection, Mapping
 from numbers import Integral, Real
+from pathlib import Path
 from typing import TypeGuard, cast
 
 import torch
@@ -16,6 +18,88 @@ def need(holds: bool, name: str, got: object, want: object) -> None:
     """Raise ValueError ``name: got ..., want ...`` unless it holds."""
     if not holds:
         raise ValueError(f"{name}: got {got}, want {want}")
+
+
+def kind(
+    name: str, value: object, kinds: type | tuple[type, ...], want: str
+) -> None:
+    """Want an object of one of these classes."""
+    if not isinstance(value, kinds):
+        raise ValueError(f"{name}: got {_kind(value)}, want {want}")
+
+
+def flag(name: str, value: bool) -> None:
+    """Want True or False, and nothing that only counts as one."""
+    kind(name, value, bool, "True or False")
+
+
+def text(name: str, value: str) -> None:
+    """Want a str."""
+    kind(name, value, str, "a str")
+
+
+def path(name: str, value: str | Path) -> None:
+    """Want a path, or a str that is one."""
+    kind(name, value, (str, Path), "a path")
+
+
+def function(name: str, value: object, want: str = "a function") -> None:
+    """Want what can be called."""
+    if not callable(value):
+        raise ValueError(f"{name}: got {_kind(value)}, want {want}")
+
+
+def module(name: str, value: torch.nn.Module) -> None:
+    """Want a module of PyTorch, such as a model."""
+    kind(name, value, torch.nn.Module, "a torch.nn.Module")
+
+
+def mapping(name: str, value: object, want: str) -> None:
+    """Want a dict, or what can be read like one."""
+    kind(name, value, Mapping, want)
+
+
+def several(name: str, value: object, want: str) -> None:
+    """Want a list, a set or the like; a str is none."""
+    if isinstance(value, str):
+        raise ValueError(f"{name}: got the str {value!r}, want {want}")
+    kind(name, value, Collection, want)
+
+
+def generator(name: str, value: torch.Generator) -> None:
+    """Want a source of random numbers."""
+    kind(name, value, torch.Generator, "a torch.Generator")
+
+
+def device(name: str, value: torch.device | str | None) -> None:
+    """Want a device, its name, or None."""
+    kind(name, value, (torch.device, str, type(None)), "a device or its name")
+    if isinstance(value, str):
+        try:
+            torch.device(value)
+        except RuntimeError:
+            raise ValueError(
+                f"{name}: got {value!r}, want a device's name, such as cpu"
+            ) from None
+
+
+def cache(name: str, value: object) -> None:
+    """Want what `handmade.contracts.Cache` describes, or None.
+
+    One look at its methods: its properties are not asked for.
+    """
+    lacks = isinstance(value, Mapping) or not hasattr(value, "update")
+    if value is not None and lacks:
+        raise ValueError(
+            f"{name}: got {_kind(value)}, want what handmade.contracts.Cache "
+            "describes, such as KVCache(), or None"
+        )
+
+
+def dtype(name: str, value: torch.dtype) -> None:
+    """Want a dtype of floating numbers."""
+    kind(name, value, torch.dtype, "a dtype, such as torch.float32")
+    need(value.is_floating_point, name, value, "a floating dtype")
 
 
 def whole(name: str, value: object, at_least: int = 1) -> int:
@@ -110,4 +194,7 @@ def _axes(name: str, x: torch.Tensor, axes: int) -> None:
 
 def _kind(x: object) -> str:
     """Say what came, without printing a list of thousands."""
-    return "None" if x is None else f"a {type(x).__name__}"
+    if x is None:
+        return "None"
+    name = type(x).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from handmade import checks
+
 FLOOR = 1e-2
 
 
@@ -46,19 +48,17 @@ def largest_gap(
     (..., N), (..., N) -> one Gap. Raises ValueError on unequal shapes, where
     there is nothing to compare, on integers.
     """
-    if got.shape != want.shape:
-        shapes = f"{tuple(got.shape)} and {tuple(want.shape)}"
-        raise ValueError(f"got, want: got shapes {shapes}, want one shape")
-    if not (got.is_floating_point() and want.is_floating_point()):
-        kinds = f"{got.dtype} and {want.dtype}"
-        raise ValueError(f"got, want: got {kinds}, want floating dtypes")
+    _check(got, want, chosen, nan_equal)
     # float64 on the CPU: every device has one, and not all have float64
     got, want = got.detach().cpu().double(), want.detach().cpu().double()
     if chosen is None:
         chosen = torch.ones((), dtype=torch.bool)
     chosen = chosen.cpu().expand(got.shape)
     if not chosen.any():
-        raise ValueError(f"got: got nothing to compare in {tuple(got.shape)}")
+        raise ValueError(
+            f"got: got shape {tuple(got.shape)} and nothing chosen in it, "
+            "want some numbers to compare"
+        )
     same = got == want
     if nan_equal:
         same = same | (got.isnan() & want.isnan())
@@ -76,6 +76,8 @@ def row_scales(want: Tensor, chosen: Tensor) -> Tensor:
 
     (..., N), (..., N) bool -> (..., 1)
     """
+    checks.floats("want", want)
+    _check_chosen(chosen, want)
     sizes = want.abs().where(chosen & want.isfinite(), 0.0)
     sizes = sizes.amax(-1, keepdim=True) if sizes.ndim else sizes
     filled = sizes[sizes > 0]
@@ -84,3 +86,28 @@ def row_scales(want: Tensor, chosen: Tensor) -> Tensor:
     # above zero also where a hundredth of the smallest number is none
     floor = FLOOR * filled.median().item()
     return sizes.clamp(min=max(floor, torch.finfo(sizes.dtype).tiny))
+
+
+def _check(
+    got: Tensor, want: Tensor, chosen: Tensor | None, nan_equal: bool
+) -> None:
+    checks.floats("got", got)
+    checks.floats("want", want)
+    if got.shape != want.shape:
+        shapes = f"{tuple(got.shape)} and {tuple(want.shape)}"
+        raise ValueError(f"got, want: got shapes {shapes}, want one shape")
+    if chosen is not None:
+        _check_chosen(chosen, got)
+    checks.flag("nan_equal", nan_equal)
+
+
+def _check_chosen(chosen: Tensor, x: Tensor) -> None:
+    checks.kind("chosen", chosen, Tensor, "a tensor of bool")
+    wanted = chosen.dtype == torch.bool
+    checks.need(wanted, "chosen", f"dtype {chosen.dtype}", "torch.bool")
+    # aligned at the right, as it will be broadcast
+    sizes = zip(chosen.shape[::-1], x.shape[::-1], strict=False)
+    fits = all(size in (1, whole) for size, whole in sizes)
+    shape = f"shape {tuple(chosen.shape)}"
+    want = f"one that broadcasts to {tuple(x.shape)}"
+    checks.need(fits and chosen.ndim <= x.ndim, "chosen", shape, want)

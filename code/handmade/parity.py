@@ -11,15 +11,17 @@ inside a module that has no name.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from math import inf, isfinite
+from math import inf
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from handmade import checks
 from handmade.devices import device
 from handmade.gaps import largest_gap
+from handmade.parity_checks import Where, check_models, check_where
 from handmade.parity_places import paired
 from handmade.parity_report import (
     MIME,
@@ -42,8 +44,6 @@ __all__ = [
     "differences",
     "parity",
 ]
-
-Where = Tensor | Mapping[str, Tensor] | None
 
 
 def parity(
@@ -88,8 +88,8 @@ def parity(
         missing = text is None and label != "name"
         if not missing and not (isinstance(text, str) and text.strip()):
             raise ValueError(f"{label}: got {text!r}, want a name to show")
-    if rtol is not None and not (isfinite(rtol) and rtol >= 0):
-        raise ValueError(f"rtol: got {rtol}, want a finite number >= 0")
+    if rtol is not None:
+        checks.number("rtol", rtol, at_least=0)
     found, where_run = _differences(
         ours, theirs, inputs, layers, their_inputs, where, nan_equal
     )
@@ -145,8 +145,9 @@ def _differences(
     nan_equal: bool,
 ) -> tuple[list[ParityRow], str]:
     """Return the rows, and the kind of device they were computed on."""
+    check_models(ours, theirs, inputs, their_inputs, nan_equal)
     places = list(paired(layers, ours, theirs))
-    _check_where(where, layers)
+    check_where(where, layers)
     their_inputs = inputs if their_inputs is None else their_inputs
     our_seen = _run(ours, inputs, [our for our, _, _ in places])
     their_seen = _run(theirs, their_inputs, [their for _, their, _ in places])
@@ -227,24 +228,6 @@ def _placed(
     return value
 
 
-def _check_where(where: Where, layers: Mapping[str, str]) -> None:
-    masks: Any = where if isinstance(where, Mapping) else {"": where}
-    if isinstance(where, Mapping) and (not where or where.keys() - layers):
-        raise ValueError(
-            f"where: got {[*where]}, want masks for some of {[*layers]}"
-        )
-    for mask in masks.values():
-        if mask is None:
-            continue
-        bad = not isinstance(mask, Tensor) or mask.dtype != torch.bool
-        if bad or mask.ndim != 2:
-            raise ValueError(
-                f"where: got {_described(mask)}, want bool (B, T)"
-            )
-        if not mask.any():
-            raise ValueError("where: got no token to compare, want some")
-
-
 def _chosen(layer: str, where: Tensor, got: Tensor) -> Tensor:
     """Spread a mask (B, T) over (B, T, ...), or (B, H, T, ...)."""
     if got.ndim == 4:
@@ -284,9 +267,3 @@ def _compare(
         ours=got[gap.index].item(),
         theirs=want[gap.index].item(),
     )
-
-
-def _described(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"{tuple(value.shape)} {value.dtype}"
-    return type(value).__name__

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from torch import nn
 
+from handmade import checks
 from handmade.record import Name, modules_of, unknown
 
 
@@ -21,6 +22,8 @@ def paired(
         raise ValueError(
             f"layers: got {layers!r}, want our paths mapped to theirs"
         )
+    checks.module("ours", ours)
+    checks.module("theirs", theirs)
     for pattern, their_pattern in layers.items():
         if pattern.count("{}") != their_pattern.count("{}"):
             both = f"{pattern!r} and {their_pattern!r}"

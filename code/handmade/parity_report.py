@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from handmade import checks
 from handmade.tables import Table, table
 
 MIME = "application/vnd.handmade.parity+json"
@@ -228,6 +229,7 @@ def shown(path: str) -> str:
 
 def class_of(model: nn.Module) -> str:
     """Name a class as one would look for it: transformers.LlamaModel."""
+    checks.module("model", model)
     package = type(model).__module__.partition(".")[0]
     kind = type(model).__name__
     return kind if package == "__main__" else f"{package}.{kind}"
@@ -235,6 +237,7 @@ def class_of(model: nn.Module) -> str:
 
 def escaped(name: str) -> str:
     """Write a name so that it is one, in a markdown table and in HTML."""
+    checks.text("name", name)
     marks = {ord(mark): f"&#{ord(mark)};" for mark in "&<>|`\\"}
     return " ".join(name.translate(marks).split())
 

@@ -27,6 +27,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from handmade import checks
+
 SUFFIXES = re.compile(
     r"(?P<path>.*?)(\[(?P<run>\d+|:)\])?(:(?P<part>\*|\w+(\.\w+)*))?"
 )
@@ -43,11 +45,8 @@ class Name:
     @classmethod
     def parse(cls, name: str) -> "Name":
         """Take a name apart; raise ValueError where it is none."""
-        if not isinstance(name, str):
-            raise ValueError(
-                f"names: got {name!r}, want a module's path, such as "
-                "'norm', 'norm[1]' or 'attn:0'"
-            )
+        want = "a module's path, such as 'norm', 'norm[1]' or 'attn:0'"
+        checks.need(isinstance(name, str), "names", repr(name), want)
         found = SUFFIXES.fullmatch(name)
         if found is None:  # a line break
             raise ValueError(f"names: got {name!r}, want a module's path")
@@ -84,6 +83,7 @@ def recording(
     Raises ValueError for a name that is no module's, that did not run, that
     ran several times without saying which, or whose output has no such part.
     """
+    checks.flag("copy", copy)
     asked = _parse(names, model)
     seen = Recording(asked)
     runs: dict[str, int] = {}
@@ -120,6 +120,7 @@ def record(
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
     """Put the model into eval mode; each module gets its own mode back."""
+    checks.module("model", model)
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -131,12 +132,15 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 
 def call(model: nn.Module, inputs: Any) -> Any:
     """Call a model with one tensor, a tuple or a dict of arguments."""
+    checks.function("model", model, "a module")
     args, kwargs = arguments(inputs)
     return model(*args, **kwargs)
 
 
 def arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return inputs as positional and as keyword arguments."""
+    want = "a tensor, or a tuple or a dict of arguments"
+    checks.kind("inputs", inputs, (Tensor, tuple, Mapping), want)
     if isinstance(inputs, Mapping):
         return (), dict(inputs)
     return (inputs if isinstance(inputs, tuple) else (inputs,)), {}
@@ -144,6 +148,7 @@ def arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 def modules_of(model: nn.Module) -> dict[str, nn.Module]:
     """Return path -> module; one that has two paths stands under both."""
+    checks.module("model", model)
     return dict(model.named_modules(remove_duplicate=False))
 
 
@@ -162,8 +167,7 @@ def tensors_of(output: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def _parse(names: Iterable[str], model: nn.Module) -> dict[str, Name]:
-    if isinstance(names, str):
-        raise ValueError(f"names: got the str {names!r}, want a list of names")
+    checks.several("names", names, "a list of names")
     paths = modules_of(model)
     asked = {}
     for name in names:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from handmade import checks
 from handmade.plot_svg import colour, escaped
 from handmade.record import record
 
@@ -43,9 +44,9 @@ class Step:
     at: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.value, torch.Tensor):
-            kind = type(self.value).__name__
-            raise ValueError(f"value: got {kind}, want the station's tensor")
+        checks.text("name", self.name)
+        checks.kind("value", self.value, torch.Tensor, "the station's tensor")
+        checks.text("what", self.what)
         sizes, at = list(self.value.shape), self.at or ()
         known = len(sizes) - len(at) in (0, 1) and all(
             isinstance(i, int) and 0 <= i < n
@@ -117,8 +118,11 @@ class Strip:
     """
 
     def __init__(self, steps: list[Step]) -> None:
-        if not steps:
-            raise ValueError("steps: got none, want at least one Step")
+        want = "at least one Step, in a list"
+        checks.several("steps", steps, want)
+        for step in steps:
+            checks.kind("steps", step, Step, want)
+        checks.need(len(steps) > 0, "steps", "none", want)
         self.steps = steps
 
     def rows(self) -> list[tuple[str, str, str]]:
@@ -191,6 +195,7 @@ def follow(
     hold what they put out, also where a later one writes over it.
     Raises ValueError for a name that is no module's or that did not run.
     """
+    checks.mapping("stations", stations, "a dict from name to what happens")
     seen = record(model, inputs, stations, copy=True)
     what = {
         key: stations[name] for name in seen.found for key in seen.found[name]

@@ -57,7 +57,8 @@ def alibi_bias(
     """
     S = T if S is None else S
     check_lengths(T, S)
-    checks.need(dtype.is_floating_point, "dtype", dtype, "a floating one")
+    checks.device("device", device)
+    checks.dtype("dtype", dtype)
     wide = torch.promote_types(dtype, torch.float32)
     query_at = torch.arange(S - T, S, device=device)[:, None]
     distance_TS = torch.arange(S, device=device) - query_at

@@ -71,7 +71,7 @@ def attention(
     precision is computed in float32. Raises ValueError on shapes or dtypes
     that do not fit. [vaswani2017]
     """
-    _check(q_BHTK, k_BGSK, v_BGSK, scale, soft_cap)
+    _check(q_BHTK, k_BGSK, v_BGSK, scale, soft_cap, return_weights)
     dtype = q_BHTK.dtype
     if scale is None:
         scale = 1 / math.sqrt(q_BHTK.shape[-1])
@@ -151,7 +151,9 @@ def _check(
     v: torch.Tensor,
     scale: float | None,
     soft_cap: float | None,
+    return_weights: bool,
 ) -> None:
+    checks.flag("return_weights", return_weights)
     for name, x in (("q", q), ("k", k), ("v", v)):
         checks.floats(name, x)
         if x.ndim < 2 or x.ndim != q.ndim:

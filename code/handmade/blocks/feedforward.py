@@ -55,7 +55,7 @@ class FeedForward(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        _check_sizes(d_model, d_ff)
+        _check_sizes(d_model, d_ff, bias)
         _check_activation(activation)
         self.d_model, self.activation = d_model, activation
         self.up_proj = nn.Linear(d_model, d_ff, bias=bias)
@@ -78,7 +78,7 @@ class SwiGLU(nn.Module):
 
     def __init__(self, d_model: int, d_ff: int, *, bias: bool = False) -> None:
         super().__init__()
-        _check_sizes(d_model, d_ff)
+        _check_sizes(d_model, d_ff, bias)
         self.d_model = d_model
         self.gate_proj = nn.Linear(d_model, d_ff, bias=bias)
         self.up_proj = nn.Linear(d_model, d_ff, bias=bias)
@@ -90,9 +90,10 @@ class SwiGLU(nn.Module):
         return self.down_proj(gated_BTF)
 
 
-def _check_sizes(d_model: int, d_ff: int) -> None:
+def _check_sizes(d_model: int, d_ff: int, bias: bool) -> None:
     checks.whole("d_model", d_model)
     checks.whole("d_ff", d_ff)
+    checks.flag("bias", bias)
 
 
 def _check_activation(

@@ -28,6 +28,7 @@ def causal_mask(
     """
     S = T if S is None else S
     check_lengths(T, S)
+    checks.device("device", device)
     ones_TS = torch.ones(T, S, dtype=torch.bool, device=device)
     return ones_TS.tril(diagonal=S - T)
 

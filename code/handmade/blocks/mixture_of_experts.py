@@ -38,7 +38,7 @@ def route(
     ``renormalize=False`` [fedus2022]. In float32, as Hugging Face does it.
     Raises ValueError for a k that is not 1 to E. [jiang2024]
     """
-    _check_logits(logits_NE, top_k)
+    _check_route(logits_NE, top_k, renormalize)
     probs_NE = logits_NE.float().softmax(-1)
     weights, experts = probs_NE.topk(top_k, dim=-1)
     if renormalize:
@@ -108,6 +108,7 @@ class MixtureOfExperts(nn.Module):
         checks.whole("d_model", d_model)
         checks.whole("n_experts", n_experts)
         _check_top_k(top_k, n_experts)
+        checks.flag("renormalize", renormalize)
         self.d_model = d_model
         self.top_k, self.renormalize = top_k, renormalize
         self.router = nn.Linear(d_model, n_experts, bias=False)
@@ -119,6 +120,7 @@ class MixtureOfExperts(nn.Module):
         self, x: torch.Tensor, *, return_logits: bool = False
     ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         checks.width("x", x, self.d_model, axes=2)
+        checks.flag("return_logits", return_logits)
         x_ND = x.flatten(0, -2)
         logits_NE = self.router(x_ND)
         weights, experts = route(
@@ -161,6 +163,11 @@ class MixtureOfExperts(nn.Module):
                 }
                 expert.load_state_dict(weights)
         return ours
+
+
+def _check_route(logits: torch.Tensor, top_k: int, renormalize: bool) -> None:
+    _check_logits(logits, top_k)
+    checks.flag("renormalize", renormalize)
 
 
 def _check_logits(logits: torch.Tensor, top_k: int, axes: int = 1) -> None:

@@ -60,6 +60,7 @@ class MultiHeadAttention(nn.Module):
         _check_sizes(d_model, n_heads, n_kv_heads, d_head, layer)
         d_head = d_model // n_heads if d_head is None else d_head
         out_bias = bias if out_bias is None else out_bias
+        _check_parts(bias, out_bias, q_norm, k_norm)
         self.n_heads, self.n_kv_heads = n_heads, n_kv_heads
         self.d_model, self.d_head = d_model, d_head
         self.score_options, self.layer = _given(scale, soft_cap), layer
@@ -155,6 +156,19 @@ def _check_sizes(
         checks.whole("layer", layer, at_least=0)
 
 
+def _check_parts(
+    bias: bool,
+    out_bias: bool,
+    q_norm: nn.Module | None,
+    k_norm: nn.Module | None,
+) -> None:
+    checks.flag("bias", bias)
+    checks.flag("out_bias", out_bias)
+    for name, norm in (("q_norm", q_norm), ("k_norm", k_norm)):
+        if norm is not None:
+            checks.module(name, norm)
+
+
 def _given(scale: float | None, soft_cap: float | None) -> ScoreOptions:
     options = ScoreOptions()
     if scale is not None:
@@ -172,6 +186,7 @@ def _check_call(
     cache: Cache | None,
 ) -> None:
     checks.width("x", x, attn.d_model, axes=2)
+    checks.cache("cache", cache)
     if context is not None:
         checks.width("context", context, attn.d_model, axes=2)
         if rope is not None or cache is not None:

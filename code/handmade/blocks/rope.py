@@ -52,6 +52,7 @@ class RopeScaling:
 
     def slow(self, frequency: torch.Tensor) -> torch.Tensor:
         """Return the scaled frequencies, radians per token, (K/2) -> same."""
+        checks.floats("frequency", frequency)
         if self.kind == "linear":
             return frequency / self.factor
         low, high, length = _llama3_numbers(self)
@@ -80,7 +81,7 @@ def rope_angles(
     Angles are float32 whatever the model computes in, as in Hugging Face.
     Raises ValueError on an odd width. [su2021]
     """
-    _check_angles(positions, d_head, theta)
+    _check_angles(positions, d_head, theta, scaling)
     axis = torch.arange(0, d_head, 2, device=positions.device).float()
     frequency = 1.0 / theta ** (axis / d_head)
     if scaling is not None:
@@ -152,11 +153,18 @@ def _llama3_numbers(scaling: RopeScaling) -> tuple[float, float, int]:
     return low, high, checks.whole("original_max_seq_len", length)
 
 
-def _check_angles(positions: torch.Tensor, d_head: int, theta: float) -> None:
+def _check_angles(
+    positions: torch.Tensor,
+    d_head: int,
+    theta: float,
+    scaling: RopeScaling | None,
+) -> None:
     checks.numbers("positions", positions)
     checks.whole("d_head", d_head, at_least=2)
     checks.need(d_head % 2 == 0, "d_head", d_head, "an even width")
     checks.positive("theta", theta)
+    if scaling is not None:
+        checks.kind("scaling", scaling, RopeScaling, "a RopeScaling or None")
 
 
 def _check_pairs(x: torch.Tensor) -> None:

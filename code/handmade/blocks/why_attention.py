@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
+from handmade import checks
 from handmade.blocks.attention import attention
 
 KEYS, VALUES = 64, 16
@@ -28,8 +29,7 @@ def recall_batch(
     -> keys, values, asked, answers: each int64 (size, T)
     Raises ValueError where there are more pairs than keys.
     """
-    if not 1 <= T <= KEYS:
-        raise ValueError(f"T: got {T} pairs, want 1 to {KEYS}")
+    _check_batch(T, size, generator)
     keys = torch.rand(size, KEYS, generator=generator).argsort(-1)[:, :T]
     values = torch.randint(VALUES, (size, T), generator=generator)
     order = torch.rand(size, T, generator=generator).argsort(-1)
@@ -41,6 +41,7 @@ class Recall(nn.Module):
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
+        checks.whole("d_model", d_model)
         self.key_emb = nn.Embedding(KEYS, d_model)
         self.value_emb = nn.Embedding(VALUES, d_model)
         self.asked_emb = nn.Embedding(KEYS, d_model)
@@ -59,6 +60,7 @@ class RecurrentRecall(Recall):
         self.head = _head(d_model)
 
     def forward(self, keys: Tensor, values: Tensor, asked: Tensor) -> Tensor:
+        _check_asked(keys, values, asked)
         x = self.key_emb(keys) + self.value_emb(values)
         states, _ = self.rnn(x)
         logits: Tensor = self.head(states[:, -1:] * self.asked_emb(asked))
@@ -79,6 +81,7 @@ class AttentionRecall(Recall):
         self.head = _head(d_model)
 
     def forward(self, keys: Tensor, values: Tensor, asked: Tensor) -> Tensor:
+        _check_asked(keys, values, asked)
         x = self.key_emb(keys) + self.value_emb(values)
         q = self.asked_emb(asked)
         found = attention(q, self.k_proj(x), self.v_proj(x))
@@ -99,10 +102,9 @@ def matrix_products(y: Tensor) -> tuple[int, int]:
     wait for the one before it; those side by side can run at the same time.
     Raises ValueError where y has no graph.
     """
-    if y.grad_fn is None:
-        raise ValueError("y: got a tensor without a graph, want a result")
     users: Counter[Node] = Counter()
-    stack, seen = [y.grad_fn], {y.grad_fn}
+    end = _end_of_graph(y)
+    stack, seen = [end], {end}
     while stack:
         for parent in _parents(stack.pop()):
             users[parent] += 1
@@ -111,7 +113,7 @@ def matrix_products(y: Tensor) -> tuple[int, int]:
                 stack.append(parent)
     # in topological order, each node after all that use it
     chain: Counter[Node] = Counter()
-    ready = [y.grad_fn]
+    ready = [end]
     while ready:
         node = ready.pop()
         chain[node] += _is_product(node)
@@ -129,3 +131,28 @@ def _parents(node: Node) -> list[Node]:
 
 def _is_product(node: Node) -> bool:
     return node.name().removesuffix("Backward0") in {"Mm", "Bmm", "Addmm"}
+
+
+def _end_of_graph(y: Tensor) -> Node:
+    checks.kind("y", y, Tensor, "a tensor with a graph")
+    if y.grad_fn is None:
+        raise ValueError("y: got a tensor without a graph, want a result")
+    return y.grad_fn
+
+
+def _check_batch(T: int, size: int, generator: torch.Generator) -> None:
+    checks.whole("T", T)
+    checks.need(T <= KEYS, "T", f"{T} pairs", f"1 to {KEYS}")
+    checks.whole("size", size)
+    checks.generator("generator", generator)
+
+
+def _check_asked(keys: Tensor, values: Tensor, asked: Tensor) -> None:
+    for name, x in (("keys", keys), ("values", values), ("asked", asked)):
+        checks.ids(name, x)
+        checks.need(x.ndim == 2, name, f"shape {tuple(x.shape)}", "(B, T)")
+    fits = keys.shape == values.shape
+    want = f"that of keys, {tuple(keys.shape)}"
+    checks.need(fits, "values", f"shape {tuple(values.shape)}", want)
+    got, B = f"{len(asked)} rows", len(keys)
+    checks.need(len(asked) == B, "asked", got, f"{B}, as keys has")

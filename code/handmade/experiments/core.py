@@ -11,12 +11,13 @@ Left out: dates and machines. The same code gives the same numbers.
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from handmade import checks
 from handmade.cache import check_sha256
 from handmade.training.loop import Step
 
@@ -45,8 +46,14 @@ class Plan:
     checkpoint: str | None = None
 
     def __post_init__(self) -> None:
-        if self.early < 1:
-            raise ValueError(f"early: got {self.early}, want 1 or more")
+        checks.mapping("runs", self.runs, "a dict from name to settings")
+        checks.whole("early", self.early)
+        checks.number("loss", self.loss, at_least=0)
+        checks.number("result", self.result, at_least=0)
+        if self.whole is not None:
+            checks.number("whole", self.whole, at_least=0)
+        if self.checkpoint is not None:
+            checks.text("checkpoint", self.checkpoint)
         if not self.runs or self.checkpoint not in {None, *self.runs}:
             raise ValueError(
                 f"checkpoint: got {self.checkpoint!r}, want None or one of "
@@ -71,6 +78,7 @@ def stored(name: str) -> dict[str, Any]:
     code and digest. Raises ValueError where there is none, and where it is
     not as it was written.
     """
+    checks.text("name", name)
     path = RESULTS / f"{name}.json"
     command = f"python -m bookbinder experiments run {name}"
     try:
@@ -106,6 +114,7 @@ def results(name: str, plan: Plan) -> dict[str, dict[str, Any]]:
 
     Raises ValueError where the stored runs had other settings.
     """
+    checks.kind("plan", plan, Plan, "a Plan")
     found = stored(name)
     had = {
         run["name"]: found["settings"] | run["settings"]
@@ -133,7 +142,10 @@ def checkpoint(name: str) -> dict[str, torch.Tensor]:
 
     kept = stored(name).get("checkpoint")
     if kept is None:
-        raise ValueError(f"name: got {name!r}, which keeps no checkpoint")
+        raise ValueError(
+            f"name: got {name!r}, which keeps no checkpoint, want one that "
+            "does"
+        )
     path = RESULTS / kept["file"]
     mend = f"Restore it, or run `{stored(name)['command']}`"
     if not path.is_file():
@@ -143,5 +155,8 @@ def checkpoint(name: str) -> dict[str, torch.Tensor]:
 
 def as_json(settings: Any) -> dict[str, Any]:
     """Return a run's settings as a file gives them back: tuples are lists."""
+    made = is_dataclass(settings) and not isinstance(settings, type)
+    kind = type(settings).__name__
+    checks.need(made, "settings", f"a {kind}", "a dataclass's object")
     values: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
     return values

@@ -11,7 +11,7 @@ could repeat.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from handmade import checks
 from handmade.blocks.alibi import alibi_bias
 from handmade.blocks.block import Block
 from handmade.blocks.feedforward import SwiGLU
@@ -68,10 +69,7 @@ class Trial:
     max_norm: float = 1.0  # gradients longer than this are cut to it
 
     def __post_init__(self) -> None:
-        if self.scheme not in SCHEMES:
-            raise ValueError(
-                f"scheme: got {self.scheme!r}, want one of {SCHEMES}"
-            )
+        _check_trial(self)
 
 
 class CharModel(nn.Module):
@@ -86,6 +84,7 @@ class CharModel(nn.Module):
 
     def __init__(self, trial: Trial, vocab_size: int) -> None:
         super().__init__()
+        _check_model(trial, vocab_size)
         D, H = trial.d_model, trial.n_heads
         self.trial = trial
         self.tok_emb = nn.Embedding(vocab_size, D)
@@ -112,6 +111,7 @@ class CharModel(nn.Module):
         positions: torch.Tensor | None = None,
         cache: Any = None,
     ) -> torch.Tensor:
+        _check_ids(ids, positions, cache)
         trial, T = self.trial, ids.shape[1]
         cached = 0 if cache is None else cache.length
         S = cached + T
@@ -160,6 +160,8 @@ def rate_factor(trial: Trial, step: int) -> float:
 
     min(1, (step + 1) / warm_up) * (1 + cos(pi step / steps)) / 2
     """
+    checks.kind("trial", trial, Trial, "a Trial")
+    checks.whole("step", step, at_least=0)
     cosine = (1 + math.cos(math.pi * step / trial.steps)) / 2
     return cosine * min(1, (step + 1) / trial.warm_up)
 
@@ -171,6 +173,7 @@ def train(
 
     ``steps`` ends the training early; the schedule stays that of the trial.
     """
+    checks.kind("trial", trial, Trial, "a Trial")
     text, _, alphabet = characters()
     torch.manual_seed(trial.seed)
     model = CharModel(trial, len(alphabet))
@@ -206,6 +209,9 @@ def held_out_loss(model: nn.Module, trial: Trial, length: int) -> float:
     The targets are the same for every length: only the text that the model
     reads, the last ``length`` characters up to there, grows.
     """
+    checks.module("model", model)
+    checks.kind("trial", trial, Trial, "a Trial")
+    checks.whole("length", length, at_least=trial.targets)
     _, held_out, _ = characters()
     longest = trial.max_seq_len
     first = torch.linspace(0, len(held_out) - longest - 1, trial.windows)
@@ -228,6 +234,38 @@ def run(
     model, log = train(trial, steps, tell)
     test = [round(held_out_loss(model, trial, n), 4) for n in trial.lengths]
     return Outcome(log=log, result={"test": test})
+
+
+def _check_trial(trial: Trial) -> None:
+    known = trial.scheme in SCHEMES
+    checks.need(known, "scheme", repr(trial.scheme), f"one of {SCHEMES}")
+    for field in fields(trial):
+        value = getattr(trial, field.name)
+        if field.type is int:
+            checks.whole(field.name, value, at_least=0)
+        elif field.type is float:
+            checks.number(field.name, value, at_least=0)
+    checks.kind("lengths", trial.lengths, tuple, "a tuple of whole numbers")
+    for length in trial.lengths:
+        checks.whole("lengths", length)
+
+
+def _check_model(trial: Trial, vocab_size: int) -> None:
+    checks.kind("trial", trial, Trial, "a Trial")
+    checks.whole("vocab_size", vocab_size)
+
+
+def _check_ids(
+    ids: torch.Tensor, positions: torch.Tensor | None, cache: Any
+) -> None:
+    checks.ids("ids", ids)
+    checks.need(ids.ndim == 2, "ids", f"shape {tuple(ids.shape)}", "(B, T)")
+    if positions is not None:
+        checks.numbers("positions", positions, axes=2)
+        T, got = ids.shape[1], f"shape {tuple(positions.shape)}"
+        fits = positions.shape[-1] == T
+        checks.need(fits, "positions", got, f"(B or 1, T), T = {T}")
+    checks.cache("cache", cache)
 
 
 def _runs() -> dict[str, Trial]:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from handmade import checks
 from handmade.contracts import Cache, Decoder, device_of, limit
 from handmade.inference.cache import KVCache
 from handmade.inference.sampling import (
@@ -26,6 +27,7 @@ from handmade.inference.sampling import (
     is_number,
 )
 
+DECODER = "what handmade.contracts.Decoder describes"
 Ids = int | Iterable[int] | Tensor | None
 
 
@@ -57,11 +59,8 @@ def check_prompt(
     so that the model can take its unmasked path, except beside a cache of
     the caller's, which may have been filled with one.
     """
-    if not callable(model):
-        raise ValueError(
-            f"model: got {model!r}, want what handmade.contracts.Decoder "
-            "describes"
-        )
+    checks.function("model", model, DECODER)
+    checks.flag("use_cache", use_cache)
     check_ids(ids)
     if 0 in ids.shape:
         raise ValueError(
@@ -178,11 +177,7 @@ def check_mask(
     """
     if attention_mask is None:
         return None
-    if not isinstance(attention_mask, Tensor):
-        raise ValueError(
-            f"attention_mask: got a {type(attention_mask).__name__}, want a "
-            "tensor (B, T) of 0 and 1"
-        )
+    checks.yes_or_no("attention_mask", attention_mask)
     if attention_mask.shape != ids.shape:
         raise ValueError(
             f"attention_mask: got shape {tuple(attention_mask.shape)}, want "
@@ -208,8 +203,23 @@ def check_mask(
     return mask
 
 
+def check_pass(
+    model: Decoder, name: str, ids: Tensor, cache: Cache | None
+) -> None:
+    """Raise ValueError on what one pass of a model cannot be made of."""
+    checks.function("model", model, DECODER)
+    checks.ids(name, ids)
+    checks.need(ids.ndim == 2, name, f"shape {tuple(ids.shape)}", "(B, T)")
+    checks.cache("cache", cache)
+
+
 def grow_mask(mask: Tensor, length: int) -> Tensor:
     """Extend a mask (B, T) by ones to (B, length): new tokens are real."""
+    checks.yes_or_no("mask", mask)
+    shape, want = tuple(mask.shape), f"(B, T), T <= length = {length}"
+    checks.whole("length", length, at_least=0)
+    fits = mask.ndim == 2 and shape[1] <= length
+    checks.need(fits, "mask", f"shape {shape}", want)
     grown = mask.new_ones(len(mask), length)
     grown[:, : mask.shape[1]] = mask
     return grown

@@ -216,7 +216,8 @@ def check_found(done: Hypotheses, n: int, length_penalty: float) -> None:
     A few tokens of a small vocabulary make fewer sequences than there are
     beams; the rest descend from beams that were never there.
     """
-    summed = done.scores * done.lengths**length_penalty
+    # a float: whole numbers have no negative powers
+    summed = done.scores * done.lengths ** float(length_penalty)
     found = (done.ended & (summed > NEVER / 2)).sum(1)
     fewest = int(found.amin())
     if fewest < n:

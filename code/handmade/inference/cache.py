@@ -90,6 +90,8 @@ class KVCache:
 
 
 def _check_begin(cache: KVCache, rows: int, masked: bool) -> None:
+    checks.whole("rows", rows, at_least=0)
+    checks.flag("masked", masked)
     if not cache.layers:
         return
     if 0 < cache.filled < len(cache.layers):

@@ -16,11 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from handmade import checks
 from handmade.contracts import Cache, Decoder
 from handmade.inference import sampling
 from handmade.inference.arguments import (
     Ids,
     check_options,
+    check_pass,
     check_prompt,
     grow_mask,
 )
@@ -118,6 +120,7 @@ def prefill(
     Shape: ids (B, T) -> (B, V). Raises ValueError where the model gives
     another shape, or leaves the cache as it was.
     """
+    check_pass(model, "ids", ids, cache)
     before = 0 if cache is None else cache.length
     logits = model(ids, attention_mask, cache=cache, logits_to_keep=1)
     check_output(logits, ids, cache, before)
@@ -134,6 +137,7 @@ def decode_one_token(
 
     Shape: token (B, 1) -> (B, V), the logits of the token to come.
     """
+    _check_step(model, token, cache)
     return prefill(model, token, cache, attention_mask)
 
 
@@ -151,8 +155,18 @@ def choose(
 ) -> Tensor:
     """Apply the filters that are on, then take or draw a token.
 
-    Shape: logits (B, V), ids (B, S) -> (B,).
+    Shape: logits (B, V), ids (B, S) -> (B,). Raises ValueError as
+    `generate` does.
     """
+    _check_choice(logits, ids, attention_mask)
+    check_options(
+        temperature,
+        repetition_penalty,
+        generator,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+    )
     if repetition_penalty is not None:
         logits = sampling.repetition_penalty(
             logits, ids, repetition_penalty, attention_mask=attention_mask
@@ -167,3 +181,17 @@ def choose(
     if min_p is not None:
         logits = sampling.min_p(logits, min_p)
     return sampling.sample(logits, generator=generator)
+
+
+def _check_step(model: Decoder, token: Tensor, cache: Cache) -> None:
+    checks.need(cache is not None, "cache", None, "what the prompt filled")
+    check_pass(model, "token", token, cache)
+
+
+def _check_choice(
+    logits: Tensor, ids: Tensor, attention_mask: Tensor | None
+) -> None:
+    sampling.check_logits(logits)
+    sampling.check_ids(ids)
+    if attention_mask is not None:
+        checks.yes_or_no("attention_mask", attention_mask)

@@ -17,6 +17,8 @@ import math
 import torch
 from torch import Tensor
 
+from handmade import checks
+
 CUT = float("-inf")
 
 
@@ -175,12 +177,11 @@ def _check_seen(
         )
     if attention_mask is None:
         return
-    shape = getattr(attention_mask, "shape", None)
-    got = tuple(shape) if shape is not None else "none: not a tensor"
-    if got != tuple(ids.shape):
+    checks.yes_or_no("attention_mask", attention_mask)
+    if attention_mask.shape != ids.shape:
         raise ValueError(
-            f"attention_mask: got shape {got}, want that of ids, "
-            f"{tuple(ids.shape)}"
+            f"attention_mask: got shape {tuple(attention_mask.shape)}, want "
+            f"that of ids, {tuple(ids.shape)}"
         )
 
 

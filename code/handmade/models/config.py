@@ -6,9 +6,10 @@ computes. A key in none of them is refused: nothing is read over.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
+from handmade import checks
 from handmade.blocks.rope import RopeScaling
 from handmade.checks import need
 
@@ -129,6 +130,7 @@ def read_rope(
     ``rope_parameters``, then the top; ``rope_type`` before ``type``.
     Raises ValueError on a kind or a key that is not implemented.
     """
+    checks.mapping("config", config, "a dict of config.json")
     source = config.get("rope_scaling") or config.get("rope_parameters") or {}
     need(isinstance(source, Mapping), "rope_parameters", source, "a dict")
     rope = dict(source)
@@ -170,6 +172,9 @@ def read_rope(
 
 def write_rope(theta: float, scaling: RopeScaling | None) -> dict[str, Any]:
     """Return the ``rope_parameters`` of a config.json."""
+    checks.positive("theta", theta)
+    if scaling is not None:
+        checks.kind("scaling", scaling, RopeScaling, "a RopeScaling or None")
     kind = "default" if scaling is None else scaling.kind
     rope = {"rope_type": kind, "rope_theta": theta}
     for theirs, ours in ROPE_KINDS[kind].items():
@@ -187,7 +192,11 @@ def preset(
 
     Raises ValueError on a name of no preset and on a size of no such name.
     """
-    need(name in presets, "name", repr(name), f"one of {[*presets]}")
+    need(is_dataclass(cls), "cls", f"a {type(cls).__name__}", "a dataclass")
+    checks.mapping("presets", presets, "a dict from name to sizes")
+    checks.mapping("overrides", overrides, "a dict from name to size")
+    known_name = isinstance(name, str) and name in presets
+    need(known_name, "name", repr(name), f"one of {[*presets]}")
     known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
     for key, value in overrides.items():
         need(key in known, key, repr(value), f"one of {known}")

@@ -65,6 +65,7 @@ def begin(
             f"ids: got shape {tuple(ids.shape)}, want (B, T), T > 0"
         )
     B, T = ids.shape
+    checks.cache("cache", cache)
     past, kept = (0, 0) if cache is None else (cache.length, cache.kept)
     # padding and packed documents may make a row longer than any text in it
     plain = attention_mask is None and positions is None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from handmade.blocks.rope import RopeScaling
-from handmade.checks import need, positive, whole
+from handmade.checks import mapping, need, positive, whole
 from handmade.models import config as hf
 
 LLAMA_3 = {
@@ -195,5 +195,6 @@ def _fill_in(config: LlamaConfig) -> None:
     for name in ("attention_bias", "tie_embeddings"):
         value = getattr(config, name)
         need(isinstance(value, bool), name, repr(value), "True or False")
+    mapping("inert", config.inert, "a dict")
     scaled = isinstance(config.rope_scaling, RopeScaling | None)
     need(scaled, "rope_scaling", config.rope_scaling, "a RopeScaling")

@@ -23,6 +23,14 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from handmade import checks
+from handmade.models.load_checks import (
+    check_load,
+    check_rule,
+    check_table,
+    check_weights,
+)
+
 Shape = tuple[int, ...]
 
 
@@ -48,6 +56,7 @@ class Same:
     """Another name for the same tensor: what a plain string stands for."""
 
     def __init__(self, pattern: str) -> None:
+        checks.text("pattern", pattern)
         self.patterns: tuple[str, ...] = (pattern,)
 
     def names(self, numbers: Shape, ours: Mapping[str, Tensor]) -> list[str]:
@@ -64,6 +73,8 @@ class Split(Same):
     """One above the other in one tensor: fused q, k, v; gate and up."""
 
     def __init__(self, *patterns: str) -> None:
+        for pattern in patterns:
+            checks.text("patterns", pattern)
         self.patterns = patterns
 
     def cut(self, theirs: Tensor, shapes: list[Shape]) -> list[Tensor]:
@@ -77,7 +88,7 @@ class Transposed:
     """Rows and columns exchanged, as in GPT-2's Conv1D."""
 
     def __init__(self, inner: "str | Rule") -> None:
-        self.inner = as_rule(inner)
+        self.inner = _as_rule("inner", inner)
         self.patterns = self.inner.patterns
 
     def names(self, numbers: Shape, ours: Mapping[str, Tensor]) -> list[str]:
@@ -94,7 +105,7 @@ class Stacked:
     """All experts in one tensor, whose first axis is our last ``{}``."""
 
     def __init__(self, inner: "str | Rule") -> None:
-        self.inner = as_rule(inner)
+        self.inner = _as_rule("inner", inner)
         self.patterns = self.inner.patterns
 
     def names(self, numbers: Shape, ours: Mapping[str, Tensor]) -> list[str]:
@@ -139,6 +150,7 @@ def load(
     misshapen; then nothing was loaded.
     """
     check_weights(weights)
+    check_load(model, table, tied, ignored, dtype)
     ours = dict(model.state_dict())
     found, faults = _take(ours, weights, table, tuple(ignored))
     for one, other in (tied or {}).items():
@@ -155,7 +167,8 @@ def load(
     if dtype is None and len(dtypes) > 1 and not faults:
         faults.append(f"several dtypes: {sorted(map(str, dtypes))}")
     if faults:
-        raise ValueError("weights: got " + "; ".join(sorted(faults)))
+        got = "; ".join(sorted(faults))
+        raise ValueError(f"weights: got {got}, want each parameter once")
     copies = {
         name: x.detach()
         .to(dtype or x.dtype)
@@ -171,6 +184,7 @@ def export(model: nn.Module, table: Table) -> dict[str, Tensor]:
     The same table, read from right to left: ``load`` of the result gives the
     model back, bit for bit.
     """
+    check_table(model, table)
     ours = model.state_dict()
     theirs: dict[str, Tensor] = {}
     left = set(ours)
@@ -186,7 +200,8 @@ def export(model: nn.Module, table: Table) -> dict[str, Tensor]:
             )
             left -= set(names)
     if left:
-        raise ValueError(f"table: got no line for {sorted(left)}")
+        got = f"no line for {sorted(left)}"
+        raise ValueError(f"table: got {got}, want one for each parameter")
     return theirs
 
 
@@ -199,6 +214,7 @@ def checkpoint_dtype(
     one the config states, else that of the first floating tensor.
     """
     check_weights(weights)
+    checks.mapping("config", config, "a dict of config.json")
     dtypes = [x.dtype for x in weights.values() if x.is_floating_point()]
     if len(set(dtypes)) < 2:
         return None
@@ -208,22 +224,16 @@ def checkpoint_dtype(
     return stated if isinstance(stated, torch.dtype) else dtypes[0]
 
 
-def check_weights(weights: Mapping[str, Tensor]) -> None:
-    """Raise ValueError unless it maps names to tensors."""
-    if not isinstance(weights, Mapping):
-        got = type(weights).__name__
-        raise ValueError(f"weights: got a {got}, want a dict of tensors")
-    for name, x in weights.items():
-        if not isinstance(x, Tensor):
-            got = type(x).__name__
-            raise ValueError(
-                f"weights: got a {got} as {name!r}, want a tensor"
-            )
-
-
 def as_rule(entry: "str | Rule") -> Rule:
     """Return the rule that an entry of a table stands for."""
-    return Same(entry) if isinstance(entry, str) else entry
+    return _as_rule("entry", entry)
+
+
+def _as_rule(name: str, entry: "str | Rule") -> Rule:
+    if isinstance(entry, str):
+        return Same(entry)
+    check_rule(name, entry)
+    return entry
 
 
 def _take(

@@ -81,6 +81,12 @@ def all_added(
     if special_tokens:
         checks.check_vocab(special_tokens, name="special_tokens")
     checks.check_several(added_tokens, "added_tokens")
+    for token in added_tokens:
+        if not isinstance(token, AddedToken):
+            raise ValueError(
+                f"added_tokens: got {checks.named(token)} among them, want "
+                "AddedToken"
+            )
     tokens = [
         AddedToken(id=i, content=text)
         for text, i in (special_tokens or {}).items()

@@ -182,6 +182,7 @@ class BPETokenizer(Tokenizer):
 
     def token_bytes(self, token_id: int) -> bytes:
         """Return the bytes one id stands for."""
+        checks.check_whole(token_id, "token_id", 0)
         if token_id not in self._bytes:
             raise ValueError(
                 f"token_id: got {token_id!r}, want an id of the vocabulary"

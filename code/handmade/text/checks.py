@@ -57,6 +57,18 @@ def check_several(
         raise ValueError(f"{name}: got {named(texts)}, want {wanted}")
 
 
+def str_list(
+    several: Any, name: str, wanted: str = "several str, such as a list"
+) -> list[str]:
+    """Return several str as a list; raise ValueError for anything else."""
+    check_several(several, name, wanted)
+    listed = list(several)
+    if not set(map(type, listed)) <= {str}:
+        for text in listed:
+            check_str(text, name)
+    return listed
+
+
 def distinct_texts(several: Any, name: str) -> list[str]:
     """Return texts as a list, each once; refuse the empty one."""
     check_several(several, name)

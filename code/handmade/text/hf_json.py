@@ -9,6 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from handmade import checks
 from handmade.cache import write_whole
 from handmade.text.keys import NEEDED, Keys
 
@@ -44,17 +45,24 @@ def description(tokenizer: Any) -> dict[str, Any]:
 
 def file_parts(described: Any, ignore: Collection[str] = ()) -> dict[str, Any]:
     """Return the parts of a file; `ignore` may name what cuts and pads."""
-    known = ("truncation", "padding")
-    several = isinstance(ignore, Collection) and not isinstance(ignore, str)
-    if not several or not set(ignore) <= set(known):
-        raise ValueError(f"ignore: got {ignore!r}, want some of {known}")
+    check_ignore(ignore)
     if isinstance(described, dict):
         described = {k: v for k, v in described.items() if k not in ignore}
     return FILE.read(described, "tokenizer")
 
 
+def check_ignore(ignore: Collection[str]) -> None:
+    """Raise ValueError for names of what cannot be passed over."""
+    known = ("truncation", "padding")
+    want = f"some of {known}"
+    checks.several("ignore", ignore, want)
+    checks.need(set(ignore) <= set(known), "ignore", repr(ignore), want)
+
+
 def save(path: str | Path, described: dict[str, Any]) -> Path:
     """Write the file whole, or not at all."""
+    checks.path("path", path)
+    checks.mapping("described", described, "a tokenizer's description")
     text = json.dumps(described, ensure_ascii=False, indent=1)
     return write_whole(Path(path), lambda file: _write(file, text))
 
@@ -65,6 +73,7 @@ def _write(file: Path, text: str) -> None:
 
 def load(path: str | Path) -> dict[str, Any]:
     """Read the file; ValueError names one that is broken."""
+    checks.path("path", path)
     try:
         described = json.loads(
             Path(path).read_text(encoding="utf-8"), object_pairs_hook=_once

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import cache
 
 from handmade.text import unicode_classes as classes
-from handmade.text.checks import check_flag, check_str
+from handmade.text.checks import check_flag, check_str, check_whole
 
 LAST_OF_BMP = 0xFFFF
 
@@ -69,6 +69,8 @@ def gpt2_pattern(split_digits: bool, last: int = 0x10FFFF) -> str:
     Where digits are cut first, the end of a piece is also the end of its
     white space, so a digit counts as an end in the look-ahead.
     """
+    check_flag(split_digits, "split_digits")
+    check_whole(last, "last", 0, 0x10FFFF)
     digits = classes.rust_numbers() if split_digits else classes.numbers()
     L = _class(classes.letters(), last)
     N = _class(digits, last)

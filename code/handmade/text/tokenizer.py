@@ -277,6 +277,7 @@ class Tokenizer:
 
         `ignore` as in `from_description`.
         """
+        hf_json.check_ignore(ignore)
         described = hf_json.load(path)
         try:
             return cls.from_description(described, ignore=ignore)

@@ -173,8 +173,8 @@ class UnigramTokenizer(Tokenizer):
 
     def score(self, pieces: Iterable[str]) -> float:
         """Return the log-probability of a cut; unknown pieces pay."""
-        checks.check_several(pieces, "pieces")
-        return sum(self._scores.get(p, self._unknown_score) for p in pieces)
+        listed = checks.str_list(pieces, "pieces")
+        return sum(self._scores.get(p, self._unknown_score) for p in listed)
 
     def _word_ids(self, word: str) -> list[int]:
         ids: list[int] = []
@@ -227,6 +227,7 @@ class UnigramTokenizer(Tokenizer):
 def split_words(text: str, prepend: bool = True) -> list[str]:
     """Write spaces as ▁ and cut before each: "a b" -> ["▁a", "▁b"]."""
     checks.check_text(text)
+    checks.check_flag(prepend, "prepend")
     text = text.replace(" ", SPACE)
     if text and prepend and not text.startswith(SPACE):
         text = SPACE + text
@@ -238,10 +239,10 @@ def read_bytes(pieces: Iterable[str]) -> list[str]:
 
     A run that is not whole UTF-8 becomes one U+FFFD for each of its bytes.
     """
-    checks.check_several(pieces, "pieces")
+    listed = checks.str_list(pieces, "pieces")
     out: list[str] = []
     waiting = bytearray()
-    for piece in [*pieces, ""]:
+    for piece in [*listed, ""]:
         if BYTE.fullmatch(piece):
             waiting.append(int(piece[3:5], 16))
             continue

@@ -14,6 +14,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
+from handmade.checks import positive
 from handmade.text import checks
 
 Scores = dict[str, float]  # piece -> log-probability
@@ -130,6 +131,7 @@ def forward_backward(
     n: int, edges: list[Edge]
 ) -> tuple[list[float], list[float]]:
     """Return the log-sums over all cuts up to and from each position."""
+    _check_edges(n, edges)
     alpha = [0.0] + [-math.inf] * n
     beta = [-math.inf] * n + [0.0]
     for start, end, _, score in edges:
@@ -137,6 +139,17 @@ def forward_backward(
     for start, end, _, score in reversed(edges):
         beta[start] = log_add(beta[start], beta[end] + score)
     return alpha, beta
+
+
+def _check_edges(n: int, edges: list[Edge]) -> None:
+    wanted = "edges as find_edges gives them"
+    checks.check_whole(n, "n", 0)
+    checks.check_several(edges, "edges", wanted)
+    for edge in edges:
+        four = isinstance(edge, tuple) and len(edge) == 4
+        if not four or not 0 <= edge[0] < edge[1] <= n:
+            got = checks.named(edge)
+            raise ValueError(f"edges: got {got}, want {wanted}, 0 to n = {n}")
 
 
 def log_add(a: float, b: float) -> float:
@@ -154,7 +167,7 @@ def maximise(expected: Mapping[str, float], keep: set[str]) -> Scores:
     """
     wanted = "a dict from piece to count"
     checks.check_mapping(expected, "expected", wanted)
-    checks.check_several(keep, "keep", "a set of pieces")
+    checks.str_list(keep, "keep", "a set of pieces")
     counts = {p: n for p, n in expected.items() if n >= 0.5}
     counts |= {p: max(expected.get(p, 0.0), 0.5) for p in keep}
     total = digamma(sum(counts.values()))
@@ -167,8 +180,7 @@ def digamma(x: float) -> float:
     digamma(x) = digamma(x + 1) - 1/x up to x > 10, then the asymptotic
     series log x - 1/2x - 1/12x² + 1/120x⁴ - 1/252x⁶ + …
     """
-    if not isinstance(x, int | float) or not x > 0:
-        raise ValueError(f"x: got {x!r}, want x > 0")
+    positive("x", x)
     result = 0.0
     while x < 10:
         result -= 1 / x
@@ -207,13 +219,14 @@ def prune(
 
 def _check_kept(size: int, keep: set[str]) -> None:
     checks.check_whole(size, "size", 0)
-    checks.check_several(keep, "keep", "a set of pieces")
+    checks.str_list(keep, "keep", "a set of pieces")
 
 
 def best_cut(
     word: str, scores: Scores, longest: int, without: str = ""
 ) -> list[str]:
     """Return the likeliest cut of a word, one piece left out if told."""
+    checks.check_str(without, "without")
     edges = find_edges(word, scores, longest)
     best = [0.0] + [-math.inf] * len(word)
     last = [0] * (len(word) + 1)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from handmade import checks
 from handmade.contracts import device_of
 
 
@@ -48,7 +49,8 @@ def train(
     of each step when it is done. Raises ValueError where an argument is
     wrong, and where a loss or gradient is not finite, naming the step.
     """
-    _check(model, steps, generator, max_norm)
+    _check(model, optimizer, steps, generator, max_norm)
+    _check_functions(draw, loss_of, schedule, tell)
     home = device_of(model) or "cpu"
     peaks = [group["lr"] for group in optimizer.param_groups]
     log = []
@@ -77,25 +79,53 @@ def next_token_loss(model: nn.Module, ids: torch.Tensor) -> torch.Tensor:
 
     (B, T + 1) ids -> scalar
     """
+    checks.module("model", model)
+    _check_text(ids)
     logits = model(ids[:, :-1])
     return F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
 
 
 def _check(
-    model: nn.Module, steps: int, generator: torch.Generator, max_norm: float
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    steps: int,
+    generator: torch.Generator,
+    max_norm: float,
 ) -> None:
+    checks.module("model", model)
+    optimizes = torch.optim.Optimizer
+    checks.kind("optimizer", optimizer, optimizes, "a torch.optim.Optimizer")
+    checks.whole("steps", steps)
+    checks.generator("generator", generator)
     if not any(p.requires_grad for p in model.parameters()):
         raise ValueError(
             "model: got no parameter that asks for a gradient, want one"
         )
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps: got {steps!r}, want a whole number from 1")
     if generator.device.type != "cpu":
         raise ValueError(
             f"generator: got one on {generator.device}, want one on the CPU"
         )
-    if not max_norm > 0:
-        raise ValueError(f"max_norm: got {max_norm!r}, want more than 0")
+    if max_norm != math.inf:  # which cuts nothing
+        checks.positive("max_norm", max_norm)
+
+
+def _check_functions(
+    draw: object, loss_of: object, schedule: object, tell: object
+) -> None:
+    checks.function("draw", draw, "a function of a generator")
+    checks.function("loss_of", loss_of, "a function of model and batch")
+    if schedule is not None:
+        checks.function(
+            "schedule", schedule, "a function of the step, or None"
+        )
+    if tell is not None:
+        checks.function("tell", tell, "a function of step and Step, or None")
+
+
+def _check_text(ids: torch.Tensor) -> None:
+    checks.ids("ids", ids)
+    fits = ids.ndim == 2 and ids.shape[1] > 1
+    checks.need(fits, "ids", f"shape {tuple(ids.shape)}", "(B, T + 1), T > 0")
 
 
 def _check_finite(step: int, measured: Step) -> None:

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from handmade.blocks.why_attention import recall_batch
+from handmade import checks
+from handmade.blocks.why_attention import KEYS, recall_batch
 from handmade.contracts import device_of
 from handmade.training.loop import train
 
@@ -30,6 +31,7 @@ def train_recall(
     Both kinds get the same batches, optimizer and schedule: one cycle of
     Adam's learning rate, up to ``rate`` and down to nearly nothing.
     """
+    _check(kind, d_model, seed, steps, rate, longest)
     torch.manual_seed(seed)
     model = kind(d_model)
     optimizer = torch.optim.Adam(model.parameters())
@@ -59,6 +61,8 @@ def recall_loss(model: nn.Module, *batch: torch.Tensor) -> torch.Tensor:
 
     each (B, T) -> scalar
     """
+    checks.module("model", model)
+    _check_batch(batch)
     *inputs, answers = batch
     logits = model(*inputs)
     return F.cross_entropy(logits.flatten(0, 1), answers.flatten())
@@ -67,9 +71,38 @@ def recall_loss(model: nn.Module, *batch: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 def recall_accuracy(model: nn.Module, T: int, seed: int = 99) -> float:
     """Return the share of right answers on new sequences of T pairs."""
+    checks.module("model", model)
+    checks.whole("seed", seed, at_least=0)
     generator = torch.Generator().manual_seed(seed)
     batch = recall_batch(T, 256, generator)
     home = device_of(model) or "cpu"
     *inputs, answers = (part.to(home) for part in batch)
     right = model(*inputs).argmax(-1) == answers
     return float(right.float().mean())
+
+
+def _check(
+    kind: object,
+    d_model: int,
+    seed: int,
+    steps: int,
+    rate: float,
+    longest: int,
+) -> None:
+    checks.function("kind", kind, "a model's class")
+    checks.whole("d_model", d_model)
+    checks.whole("seed", seed, at_least=0)
+    checks.whole("steps", steps)
+    checks.positive("rate", rate)
+    checks.whole("longest", longest)
+    checks.need(longest <= KEYS, "longest", longest, f"1 to {KEYS}")
+
+
+def _check_batch(batch: tuple[torch.Tensor, ...]) -> None:
+    got, want = f"{len(batch)} tensors", "keys, values, asked and answers"
+    checks.need(len(batch) == 4, "batch", got, want)
+    for part in batch:
+        checks.ids("batch", part)
+    *_, asked, answers = batch
+    got, want = f"answers {tuple(answers.shape)}", f"{tuple(asked.shape)}"
+    checks.need(answers.shape == asked.shape, "batch", got, want)
