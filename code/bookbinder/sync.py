@@ -20,7 +20,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
-from bookbinder import costs, fingerprint, ledger, probe, twin
+from bookbinder import costs, fingerprint, ledger, pictures, probe, twin
 from bookbinder.book import Book, Page
 from bookbinder.index import links_for
 
@@ -180,6 +180,11 @@ def stale_page(book: Book, page: Page) -> str | None:
         return reason
     if assemble(book, page, twin.stored_run(stored)) != stored:
         return "what it shows changed"
+    if old := pictures.stale(page):
+        names = ", ".join(found.name for found in old)
+        return f"the picture of {names} is old or missing"
+    if more := pictures.superfluous(page):
+        return f"{more[0].name} is the picture of nothing"
     return None
 
 
@@ -235,6 +240,7 @@ def sync(
                 print(f"failed     {page.name}", flush=True)
     if errors:
         raise PageError("\n\n".join(errors))
+    pictures.update(book, pages)
     if ledger.write(book):
         print(f"rewritten  {ledger.PAGE}", flush=True)
     if not waiting:
