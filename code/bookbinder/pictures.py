@@ -43,7 +43,7 @@ PALETTE = (
 )  # fmt: skip
 SHELL = """\
 <!DOCTYPE html>
-<html data-theme="{scheme}"><head><meta charset="utf-8">{styles}
+<html data-theme="{scheme}" style="--hm-top: 0px"><head><meta charset="utf-8">{styles}
 <script>addEventListener("error", (e) => console.error(e.message))</script>
 <script src="{host}"></script></head>
 <body><div class="bd-content"><div class="bd-article-container" style="
@@ -114,6 +114,16 @@ def superfluous(page: Page) -> list[Path]:
     kept = {path(page, one, width) for one in found for width in WIDTHS}
     there = page.source.parent.glob(f"{page.source.stem}.explorable-*.svg")
     return [file for file in sorted(there) if file not in kept]
+
+
+def fault(page: Page) -> str | None:
+    """Say what is wrong with a page's pictures, or return None."""
+    if old := stale(page):
+        names = ", ".join(found.name for found in old)
+        return f"the picture of {names} is old or missing"
+    if more := superfluous(page):
+        return f"{more[0].name} is the picture of nothing"
+    return None
 
 
 def update(book: Book, pages: Iterable[Page]) -> None:

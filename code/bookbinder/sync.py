@@ -180,12 +180,10 @@ def stale_page(book: Book, page: Page) -> str | None:
         return reason
     if assemble(book, page, twin.stored_run(stored)) != stored:
         return "what it shows changed"
-    if old := pictures.stale(page):
-        names = ", ".join(found.name for found in old)
-        return f"the picture of {names} is old or missing"
-    if more := pictures.superfluous(page):
-        return f"{more[0].name} is the picture of nothing"
-    return None
+    try:
+        return pictures.fault(page)
+    except ValueError as error:
+        return str(error)
 
 
 def _end_with_parent() -> None:

@@ -268,12 +268,14 @@
     const box = node("div", { className: `hm-box hm-${model.kind.toLowerCase()}` });
     for (const id of model.get("children")) {
       const child = view(models[id], models, drawings);
-      const last = box.lastElementChild;
-      const joins = child.className === "hm-controls" && last?.className === "hm-controls";
-      if (joins) last.append(...child.children);
-      else box.append(child);
+      const last = box.lastChild;
+      if (child.className === "hm-controls" && last?.className === child.className) {
+        last.append(...child.children);
+      } else box.append(child);
     }
-    return box;
+    // a box of controls alone is no box: its rows join those around it
+    const [only] = box.children;
+    return box.childElementCount === 1 && only.className === "hm-controls" ? only : box;
   }
 
   const loading = new Map();
