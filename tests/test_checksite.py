@@ -157,7 +157,7 @@ def test_explorables_need_their_host_and_their_files(book):
     frame = placeholder(page, found, "")
     rewrite(book, extra=frame)
     data, _ = found.data_file(page)
-    files = (f"../_static/explorables/{[*named][0]}", data)
+    files = (f"../_static/explorables/{next(iter(named))}", data)
     missing = [
         f"book/intro: asks for {file}, which is missing or empty"
         for file in files

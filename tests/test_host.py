@@ -131,7 +131,9 @@ def served(folder):
 @contextlib.contextmanager
 def opened(browser, address: str, **how):
     """A tab at an address; nothing may go wrong on it."""
-    context = browser.new_context(viewport={"width": 900, "height": 800}, **how)
+    context = browser.new_context(
+        viewport={"width": 900, "height": 800}, **how
+    )
     context.set_default_timeout(10_000)
     tab = context.new_page()
     faults: list[str] = []
@@ -215,8 +217,8 @@ def test_every_control_moves_the_drawing_by_mouse(page):
             for key in ("value", "min", "max")
         )
         # a handle's middle is half of its 24 pixels inside the track
-        start = box["x"] + 12 + (box["width"] - 24) * (value - low) / (
-            high - low
+        start = (
+            box["x"] + 12 + (box["width"] - 24) * (value - low) / (high - low)
         )
         middle = box["y"] + box["height"] / 2
         page.mouse.move(start, middle)
@@ -363,9 +365,7 @@ def test_words_set_an_explorable(browser, tmp_path, place):
         "before": {"before": f"<p>{given}</p>{gap}"},
         "after": {"after": f"{gap}<p>{given}</p>"},
     }
-    path = our_page(
-        tmp_path, twin_of(*states_of(probe())), **sides[place]
-    )
+    path = our_page(tmp_path, twin_of(*states_of(probe())), **sides[place])
     with opened(browser, path.as_uri()) as tab:
         button = tab.locator(".hm-set")
         button.scroll_into_view_if_needed()

@@ -106,7 +106,9 @@ def test_an_explorable_moves_in_jupyterlab(tmp_path):
         lab.set_default_timeout(120_000)
         lab.goto(f"{address}/lab/tree/page.ipynb?reset")
         lab.locator(".jp-Cell .cm-content").first.click()
-        lab.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
+        lab.wait_for_selector(
+            '.jp-Notebook-ExecutionIndicator[data-status="idle"]'
+        )
         lab.keyboard.press("Shift+Enter")
         lab.wait_for_selector(f".jp-OutputArea {THEIRS[1]} > *")
         lab.add_style_tag(

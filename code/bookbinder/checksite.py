@@ -43,10 +43,9 @@ class Page(HTMLParser):
             self._article += 1
         if tag in ("script", "style"):
             self._silent += 1
-        if tag == "script":
-            if "src" in given:
-                self.scripts.append(given["src"])
-                self.assets.append(given["src"])
+        if tag == "script" and "src" in given:
+            self.scripts.append(given["src"])
+            self.assets.append(given["src"])
         self.explorables += given.get("data-files", "").split()
         if tag == "link" and "stylesheet" in given.get("rel", "").split():
             self.assets.append(given.get("href", ""))

@@ -102,15 +102,16 @@ def _frame_explorables(page: Page, source, stored) -> None:
 def add_host(app, pagename, templatename, context, doctree) -> None:
     """Load our host where a page has something for it."""
     if 'class="hm-explorable"' in context.get("body", ""):
-        app.add_js_file("host.js", loading_method="defer")
+        app.add_js_file("host.js", loading_method="async")
         app.add_css_file("host.css")
 
 
 def in_script(content: str) -> str:
     """Return what myst-nb writes into a <script>, so that it stays inside.
 
-    It keeps to `</script>` alone. In JSON each `<` may be written as its number; in a script only where it stands in a
-    text, as those that end a script do.
+    It keeps to `</script>` alone. In JSON each `<` may be written as its
+    number; in a script only where it stands in a text, as those that end a
+    script do.
     """
     try:
         json.loads(content)

@@ -43,7 +43,8 @@ PALETTE = (
 )  # fmt: skip
 SHELL = """\
 <!DOCTYPE html>
-<html data-theme="{scheme}" style="--hm-top: 0px"><head><meta charset="utf-8">{styles}
+<html data-theme="{scheme}" style="--hm-top: 0px">
+<head><meta charset="utf-8">{styles}
 <script>addEventListener("error", (e) => console.error(e.message))</script>
 <script src="{host}"></script></head>
 <body><div class="bd-content"><div class="bd-article-container" style="

@@ -424,7 +424,8 @@
     }, { rootMargin: "100% 0px" });
     for (const frame of frames()) near.observe(frame);
   }
+  // as soon as the page is read: not after all its other scripts
   if (document.readyState === "loading") {
-    document.addEventListener("DOMContentLoaded", begin);
+    document.addEventListener("readystatechange", begin, { once: true });
   } else begin();
 })();
