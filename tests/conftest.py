@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from bookbinder.book import find_book
-from bookbinder.browser import NoBrowserError, chromium
+from bookbinder.browser import chromium
 from bookbinder.vendor import is_vendored
 
 # test files that run on another device as they are, under `--device`
@@ -117,7 +117,7 @@ def browser(site):
     with contextlib.ExitStack() as stack:
         try:
             found = stack.enter_context(chromium())
-        except NoBrowserError as error:
+        except ValueError as error:
             lack(str(error))
         yield found
 

@@ -19,7 +19,7 @@ import pytest
 import traitlets
 from bookbinder import explorables, pictures
 from bookbinder.book import find_book
-from bookbinder.browser import NoBrowserError, chromium
+from bookbinder.browser import chromium
 from handmade.widgets.base import Explorable, Explorer
 from host_pages import (
     DRAWING,
@@ -114,7 +114,7 @@ def browser():
     with contextlib.ExitStack() as stack:
         try:
             found = stack.enter_context(chromium())
-        except NoBrowserError as error:
+        except ValueError as error:
             lack(str(error))
         yield found
 

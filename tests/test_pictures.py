@@ -117,7 +117,7 @@ def test_an_old_picture_is_told_and_kept_without_a_browser(
     )
 
     def missing():
-        raise browser.NoBrowserError(browser.MISSING)
+        raise ValueError(browser.MISSING)
 
     before = pictured(book)
     monkeypatch.setattr(pictures.browser, "chromium", missing)

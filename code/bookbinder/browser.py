@@ -1,15 +1,11 @@
-"""A Chromium on this machine: it draws pictures, and tests the site."""
+"""Chromium, as the site's tests, the PDF and the social card use it."""
 
 import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -19,35 +15,32 @@ ARGUMENTS = (
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 MISSING = (
-    "no Chromium: `apt-get install chromium`, or on any system "
-    "`python -m playwright install chromium`"
+    "Chromium: got none, want one: `apt-get install chromium`, or on any "
+    "system `python -m playwright install chromium`"
 )
 
 
-class NoBrowserError(Exception):
-    """What to install where there is no browser."""
-
-
 @contextlib.contextmanager
-def chromium() -> Iterator["Browser"]:
-    """Start the system's Chromium, or the one that Playwright installed.
+def chromium() -> Iterator:
+    """Start a headless Chromium: the system's, or Playwright's own.
 
-    Raises NoBrowserError, which says what is missing.
+    Raises ValueError where there is none, or no Playwright.
     """
     try:
-        from playwright.sync_api import sync_playwright
+        from playwright import sync_api
     except ImportError:
-        raise NoBrowserError(
-            "no Playwright: `python -m pip install playwright`"
+        raise ValueError(
+            "playwright: got no such package, want one: `pip install "
+            "playwright`"
         ) from None
-    with sync_playwright() as playwright:
-        found = [path for name in NAMES if (path := shutil.which(name))]
+    with sync_api.sync_playwright() as playwright:
+        found = [path for name in BROWSERS if (path := shutil.which(name))]
         found.append(playwright.chromium.executable_path)
         path = next((path for path in found if Path(path).exists()), None)
         if path is None:
-            raise NoBrowserError(MISSING)
+            raise ValueError(MISSING)
         browser = playwright.chromium.launch(
-            executable_path=path, args=list(ARGUMENTS)
+            executable_path=path, args=ARGUMENTS
         )
         try:
             yield browser

@@ -41,7 +41,7 @@ def configure(app, config) -> None:
         path.name for path in root.iterdir() if path.name != "book"
     ]
     config.html_static_path = ["book/style", str(SITE)]
-    config.html_css_files = ["custom.css"]
+    config.html_css_files = ["custom.css", "host.css"]
     config.html_js_files = ["pages.js"]
     if is_vendored(root):
         config.html_static_path.append("book/vendor")
@@ -103,7 +103,6 @@ def add_host(app, pagename, templatename, context, doctree) -> None:
     """Load our host where a page has something for it."""
     if 'class="hm-explorable"' in context.get("body", ""):
         app.add_js_file("host.js", loading_method="async")
-        app.add_css_file("host.css")
 
 
 def in_script(content: str) -> str:

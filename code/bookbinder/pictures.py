@@ -7,6 +7,7 @@ so that `sync --check` finds an old one without a browser. Colours of the
 book's palette stay variables; others stand in it twice, light and dark.
 """
 
+import contextlib
 import gzip
 import hashlib
 import importlib.util
@@ -142,14 +143,16 @@ def update(book: Book, pages: Iterable[Page]) -> None:
         waiting += [(page, found) for found in stale(page)]
     if not waiting:
         return
-    try:
-        with browser.chromium() as chromium:
-            for page, found in waiting:
-                draw(book, page, found, chromium)
-                print(f"drawn      {page.name} {found.name}", flush=True)
-    except browser.NoBrowserError as error:
-        names = ", ".join(f"{page.name} {one.name}" for page, one in waiting)
-        print(f"pictures stay as they are ({names}): {error}", flush=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            chromium = stack.enter_context(browser.chromium())
+        except ValueError as error:
+            names = ", ".join(f"{p.name} {one.name}" for p, one in waiting)
+            print(f"pictures stay as they are ({names}): {error}", flush=True)
+            return
+        for page, found in waiting:
+            draw(book, page, found, chromium)
+            print(f"drawn      {page.name} {found.name}", flush=True)
 
 
 def draw(
