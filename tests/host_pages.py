@@ -23,7 +23,7 @@ ANYWIDGET = Path(
     sysconfig.get_path("data"), "share/jupyter/nbextensions/anywidget/index.js"
 )
 STYLES = "".join(
-    f"<style>{(ROOT / 'book' / 'style' / name).read_text()}</style>"
+    f"<style>{(ROOT / 'book' / 'style' / name).read_text('utf-8')}</style>"
     for name in ("custom.css", "host.css")
 )
 HEAD = "<!DOCTYPE html><html data-theme=light><head><meta charset=utf-8>"
