@@ -4,9 +4,8 @@ import contextlib
 
 from playwright.sync_api import TimeoutError
 
-VIEW = 'script[type="application/vnd.jupyter.widget-view+json"]'
-# of ipywidgets' own views each has this class, an anywidget's has not
-DRAWING = ".lm-Widget:not(.jupyter-widgets)"
+FRAME = ".hm-explorable"
+DRAWING = ".hm-drawing"
 CONTROLS = '[role="slider"], select, button, input'
 
 SETTLED = """async () => {
@@ -16,15 +15,16 @@ SETTLED = """async () => {
   await new Promise((done) => setTimeout(done, 50));
 }"""
 
-# every view has been drawn, and every drawing holds something
-DRAWN = """([view, drawing]) => {
-  const views = document.querySelectorAll(view);
-  return [...views].every((script) => {
-    const area = script.parentElement.querySelector(".widget-subarea");
-    if (!area || !area.firstElementChild) return false;
-    const drawings = area.querySelectorAll(drawing);
-    return [...drawings].every((el) => el.firstElementChild);
-  });
+# bring every explorable near, until each has drawn something
+DRAWN = """async ([frame, drawing]) => {
+  const pause = () => new Promise((done) => setTimeout(done, 20));
+  for (const area of document.querySelectorAll(frame)) {
+    area.scrollIntoView();
+    while (!["ready", "failed"].includes(area.dataset.state)) await pause();
+    const drawings = [...area.querySelectorAll(drawing)];
+    while (!drawings.every((el) => el.firstElementChild)) await pause();
+  }
+  scrollTo(0, 0);
 }"""
 
 UNFOLD = """() => {
@@ -120,8 +120,8 @@ class Visit:
         """Go there and wait until nothing is left to be drawn."""
         self.page.goto(f"{self.home}/{path}")
         self.page.evaluate(SETTLED)
-        self.page.wait_for_function(DRAWN, arg=[VIEW, DRAWING], timeout=20_000)
         self.page.evaluate(UNFOLD)
+        self.page.evaluate(DRAWN, [FRAME, DRAWING])
         self.page.wait_for_timeout(50)
 
     def scheme(self, name: str) -> None:
@@ -145,9 +145,7 @@ class Visit:
         chance after each of the others was used.
         """
         dead = []
-        for area in self.page.query_selector_all(".widget-subarea"):
-            if area.query_selector(".widget-interact"):
-                continue  # Python behind it: the page says so
+        for area in self.page.query_selector_all(FRAME):
             if not area.query_selector(DRAWING):
                 dead.append("a widget without a drawing")
             # a control may draw itself anew: find it by its place each time
@@ -200,6 +198,8 @@ class Visit:
             return self._slides(area, control, before)
         if kind.startswith("select"):
             return self._selects(area, control, before)
+        if kind == "text":
+            return self._types(area, control, before)
         self.page.keyboard.press("Space")
         return self._changes(area, before)
 
@@ -225,6 +225,25 @@ class Visit:
         select.select_option(index=start + 1 if start < last else start - 1)
         works = self._changes(area, before)
         select.select_option(index=start)
+        return works
+
+    def _types(self, area, box, before: str) -> bool:
+        """Type the end of a slider into the box beside it."""
+        start = box.input_value()
+        ends = box.evaluate(
+            """e => {
+              const { min, max, value } =
+                e.parentElement.querySelector("input");
+              return value === min ? max : min;
+            }"""
+        )
+        if "–" in start:  # a range: both ends at once
+            ends = f"{ends} {ends}"
+        box.fill(ends)
+        self.page.keyboard.press("Enter")
+        works = self._changes(area, before)
+        box.fill(start)
+        self.page.keyboard.press("Enter")
         return works
 
     def _changes(self, area, before: str) -> bool:

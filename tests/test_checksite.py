@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from bookbinder import sitefiles, vendor
-from bookbinder.checksite import WIDGET_STATE, check_site, main
+from bookbinder.book import Page
+from bookbinder.checksite import check_site, main
+from bookbinder.explorables import Explorable, placeholder, write
 
 TOC = """
 format: jb-book
@@ -23,7 +25,6 @@ parts:
       - url: https://example.org
 """
 PAGES = ("book/intro", "book/blocks/attention", "book/blocks/masks")
-WIDGETS = ("require", "local-widgets", "embed-amd")
 SCRIPT = b"a script,\r\nof two lines\n"
 CHECKSUM = f"{zlib.crc32(SCRIPT.replace(bytes([13]), b'')):08x}"
 VENDORED = {
@@ -63,8 +64,7 @@ def book(tmp_path) -> Path:
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(html(name.count("/")), encoding="utf-8")
     (site / "_static" / "styles").mkdir(parents=True)
-    files = ["index.html", "search.html", "_static/pygments.css"]
-    for name in (*files, *(f"_static/{name}.js" for name in WIDGETS)):
+    for name in ("index.html", "search.html", "_static/pygments.css"):
         (site / name).write_text("something", encoding="utf-8")
     (site / "_static/pages.js").write_bytes(SCRIPT)
     (site / "_static/book.css").write_text(STYLE.format("fonts/"))
@@ -149,19 +149,32 @@ def test_assets_come_from_the_site_itself(book, address, what):
     assert faults(book).count("\n") == 0
 
 
-def test_widgets_need_their_scripts(book):
-    state = f'<script type="{WIDGET_STATE}">{{}}</script>'
-    rewrite(book, extra=state)
-    assert faults(book).splitlines() == [
-        f"book/intro: has widgets, but does not load {name}.js"
-        for name in WIDGETS
+def test_explorables_need_their_host_and_their_files(book):
+    page, site = Page(book, "book/intro"), book / "site"
+    script = 'handmade.files["drawing-0a1b2c3d.js"]={};\n'
+    named = {"drawing-44136fa3.js": script.replace("0a1b2c3d", "44136fa3")}
+    found = Explorable("explorable-1", named, {"models": []}, frozenset())
+    frame = placeholder(page, found, "")
+    rewrite(book, extra=frame)
+    data, _ = found.data_file(page)
+    files = (f"../_static/explorables/{next(iter(named))}", data)
+    missing = [
+        f"book/intro: asks for {file}, which is missing or empty"
+        for file in files
     ]
-    scripts = "".join(
-        f'<script src="../_static/{name}.js?digest=1"></script>'
-        for name in WIDGETS
+    host = "book/intro: has explorables, but does not load host.js"
+    assert faults(book).splitlines() == [*missing, host]
+    write(page, found, site)
+    (site / "_static" / "host.js").write_text("something")
+    rewrite(
+        book, extra=f'{frame}<script src="../_static/host.js?v=1"></script>'
     )
-    rewrite(book, extra=state + scripts)
     assert faults(book) == ""
+    cut = (site / "book" / data).read_text().replace("models", "model")
+    (site / "book" / data).write_text(cut)
+    assert faults(book) == (
+        f"book/intro: asks for {data}, which is cut or changed"
+    )
 
 
 LOST = """

@@ -36,7 +36,7 @@ def widgets() -> tuple[dict, dict]:
         "model_name": "TextModel",
         "model_module": "@jupyter-widgets/controls",
         "model_module_version": "2.0.0",
-        "state": {"value": HOSTILE, HOSTILE: "key"},
+        "state": {"value": HOSTILE, "description": "a name"},
     }
     state = {"version_major": 2, "version_minor": 0, "state": {MODEL: model}}
     view = {"model_id": MODEL, "version_major": 2, "note": HOSTILE}
@@ -120,6 +120,11 @@ def book(tmp_path) -> Book:
         shutil.copytree(ROOT / "book" / name, tmp_path / "book" / name)
     (tmp_path / "book" / "shown.py").write_text(SHOWN)
     bind(made)
+    append(made, "second", "\n{set}`a & b <'a name=4 & 5'>`\n")
+    made = Book(tmp_path)
+    bind(made)
+    picture = tmp_path / "book" / "second.explorable-1.svg"
+    picture.write_text("<svg>a picture of second</svg>")
     return made
 
 
@@ -197,15 +202,29 @@ def test_a_build_runs_nothing_and_shows_the_twins(book):
         assert offered.read_bytes() == book.page(name).twin.read_bytes()
     assert SENTINEL in json.dumps(book.page("first").read_twin())
 
-    # a widget's state and view are whole, and nothing left their scripts
+    # a widget's state is in a file beside its page, and not in the page
     text = (html / "book" / "second.html").read_text(encoding="utf-8")
     scripts = Scripts(text)
-    (state,), (view,) = scripts.found[STATE], scripts.found[VIEW]
-    (model,) = json.loads(state)["state"].values()
-    assert model["state"] == {"value": HOSTILE, HOSTILE: "key"}
-    assert json.loads(view)["note"] == HOSTILE
-    assert "<" not in state + view
+    assert not {STATE, VIEW} & scripts.found.keys()
+    assert "alert(1)" not in text
     assert not any(image.get("src") == "x" for image in scripts.images)
+    (frame,) = re.findall(r'<div class="hm-explorable".*?</div>', text)
+    (name,) = re.findall(r'data-files="([^"]*)"', frame)
+    data = (html / "book" / name).read_text(encoding="utf-8")
+    assert json.dumps(HOSTILE) in data
+    assert "a picture of second" in frame
+    assert re.search(r'<script async="async" src="[^"]*host\.js', text)
+    assert re.search(r'<link[^>]*href="[^"]*host\.css', text)
+    for script in ("require", "embed-amd", "anywidget"):
+        assert script not in text
+
+    # words set it; a page without an explorable loads no host
+    button = re.search(r'<button[^>]*class="hm-set"[^>]*>[^<]*</button>', text)
+    assert html_text(button[0]) == (
+        '<button type="button" class="hm-set" disabled '
+        'data-set="{"a name": "4 & 5"}">a & b</button>'
+    )
+    assert "host.js" not in page
 
     # a second build sees a stale twin and stops
     changed = rewrite(book, "second", 'print("two")', 'print("2")')

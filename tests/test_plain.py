@@ -45,6 +45,8 @@ def links(tmp_path) -> Links:
 @pytest.mark.parametrize(
     ("source", "wanted"),
     [
+        ("{set}`share`", "0.5"),
+        ("{set}`large $x$ <theta=1e6 pairs=4>`", "large $x$"),
         ("{ref}`there`", "[Elsewhere](https://site/book/other.html#there)"),
         ("{ref}`go <there>`", "[go](https://site/book/other.html#there)"),
         (

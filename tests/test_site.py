@@ -7,10 +7,17 @@ wide screen and on a phone.
 import pytest
 from bookbinder import claims
 from bookbinder.book import find_book
-from site_helpers import NO_ALT, WIDER, visit
+from bookbinder.explorables import views
+from site_helpers import DRAWING, DRAWN, FRAME, NO_ALT, WIDER, visit
 
 PAGES = find_book().pages
 PHONE = 390
+# of each explorable: pixels from the page's head, and what it fetches
+PLACES = """(frames) => frames.map((frame) => [
+  frame.getBoundingClientRect().top + scrollY,
+  frame.dataset.files.split(" ").map((file) =>
+    new URL(file, location.href).href),
+])"""
 every_page = pytest.mark.parametrize(
     "page", PAGES, ids=[page.name for page in PAGES]
 )
@@ -70,6 +77,80 @@ def test_has_no_barriers(page, browser, address, axe):
         reader.scheme("dark")
         found = reader.barriers(axe, ("color-contrast",))
         nothing(found, "serious barriers, dark")
+
+
+with_explorables = pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=page.name)
+        for page in PAGES
+        if page.has_cells and any(views(page.read_twin().cells))
+    ],
+)
+
+
+@with_explorables
+def test_explorables_cost_nothing_before_they_are_near(page, browser, address):
+    """No file but the host, which is small; then each file once."""
+    with visit(browser, address) as reader:
+        tab = reader.page
+        asked: list[str] = []
+        tab.on("request", lambda one: asked.append(one.url.split("?")[0]))
+        tab.goto(f"{address}/{page.name}.html")
+        tab.wait_for_load_state("networkidle")
+        frames = tab.eval_on_selector_all(FRAME, PLACES)
+        # a screen of 900 pixels, and one below it
+        near = {file for top, files in frames if top < 1800 for file in files}
+        every = {file for _, files in frames for file in files}
+        assert {url for url in asked if "explorable" in url} == near
+        assert sum("/host.js" in url for url in asked) == 1
+        for name in ("require.js", "embed-amd.js", "anywidget.js"):
+            assert not any(name in url for url in asked)
+        tab.evaluate(DRAWN, [FRAME, DRAWING])
+        fetched = [url for url in asked if "explorable" in url]
+        assert sorted(fetched) == sorted(every)
+        nothing(reader.faults, "went wrong")
+
+
+@with_explorables
+def test_without_javascript_there_are_pictures(page, browser, address):
+    context = browser.new_context(java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto(f"{address}/{page.name}.html")
+    frames = tab.locator(FRAME).all()
+    for width, height, kind in ((1300, 900, "wide"), (PHONE, 844, "phone")):
+        tab.set_viewport_size({"width": width, "height": height})
+        for frame in frames:
+            shown = [
+                picture
+                for picture in frame.locator(".hm-picture").all()
+                if picture.is_visible()
+            ]
+            (picture,) = shown
+            assert kind in picture.get_attribute("class")
+            assert picture.bounding_box()["width"] > 0.8 * min(700, width)
+    context.close()
+
+
+@with_explorables
+def test_a_picture_holds_the_place_of_its_explorable(page, browser, address):
+    """On a screen and on a phone: nothing jumps when it begins to move."""
+    for width in (1300, PHONE):
+        with visit(browser, address, width=width) as reader:
+            tab = reader.page
+            # no file ever comes, so that the pictures stay
+            tab.route("**/*explorable*", lambda route: None)
+            tab.goto(
+                f"{address}/{page.name}.html", wait_until="domcontentloaded"
+            )
+            tall = "all => all.map((e) => e.offsetHeight)"
+            before = tab.eval_on_selector_all(FRAME, tall)
+            tab.unroute("**/*explorable*")
+            reader.open(f"{page.name}.html")
+            after = tab.eval_on_selector_all(FRAME, tall)
+            for small, large in zip(before, after, strict=True):
+                # letters of another machine may need a line more
+                assert abs(small - large) < 40, (width, before, after)
 
 
 def test_search_finds_a_page(browser, address, axe):

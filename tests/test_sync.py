@@ -42,7 +42,7 @@ FIRST = f"""(first)=
 import ipywidgets as w
 from handmade.notebook import glue
 glue("sum", str(20 + 22))
-w.VBox([w.IntSlider(), w.Text("b"), w.Button()])
+w.VBox([w.IntSlider(), w.Text("b"), w.Checkbox()])
 ```
 
 The sum is {{glue:text}}`sum`; go on to {{ref}}`second`.

@@ -73,7 +73,6 @@ def test_what_is_in_place_is_left_alone(root, npm):
     assert vendor.vendor(root).startswith(COPIED)
     before = files(root)
     assert {*before} - {vendor.MARK} == {*vendor.recorded(root)}
-    assert "widgets/anywidget.js" in before
     assert vendor.is_vendored(root)
     assert vendor.vendor(root) == IN_PLACE
     assert npm() == 1
@@ -105,7 +104,7 @@ def test_a_damaged_file_is_found_and_copied_anew(root, npm, harm):
     elif harm == "gone":
         script.unlink()
     elif harm == "more":
-        (folder / "widgets" / "other.js").write_text("not ours")
+        (folder / "mathjax" / "other.js").write_text("not ours")
     elif harm == "mark":
         (folder / vendor.MARK).unlink()
     else:
@@ -129,7 +128,7 @@ def command(root: Path) -> subprocess.CompletedProcess:
 def test_without_a_network_the_book_falls_back(root, npm):
     """With npm, but nothing from it: told, no failure, no half a folder."""
     vendor.vendor(root)
-    script = root / "book" / "vendor" / "widgets" / "require.js"
+    script = root / "book" / "vendor" / "mathjax" / "tex-mml-chtml.js"
     script.write_bytes(b"")
     npm.ends(1)
     done = command(root)
@@ -160,11 +159,13 @@ def test_without_npm_it_says_what_to_install(root, monkeypatch):
 
 
 def test_a_package_that_holds_something_else_is_named(root, npm):
-    shutil.rmtree(root / "node_modules" / "requirejs")
+    shutil.rmtree(root / "node_modules" / "mathjax" / "es5" / "input")
     done = command(root)
     assert done.returncode == 1
     (said,) = done.stderr.splitlines()
-    assert said == "node_modules: got no requirejs/require.js, want one"
+    assert said == (
+        "node_modules: got no mathjax/es5/input/tex/extensions/*.js, want one"
+    )
     assert not vendor.is_vendored(root)
 
 
@@ -173,7 +174,8 @@ def test_killed_while_it_copies_nothing_counts_as_vendored(
     root, npm, monkeypatch, step
 ):
     vendor.vendor(root)
-    (root / "book" / "vendor" / "widgets" / "require.js").unlink()
+    script = root / "book" / "vendor" / "mathjax" / "tex-mml-chtml.js"
+    script.unlink()
 
     def killed(*_, **__):
         raise KeyboardInterrupt

@@ -18,15 +18,14 @@ from bookbinder.book import toc_pages
 
 # besides the pages: without these the site opens but does not work
 ALWAYS = ("index.html", "search.html")
-# what a page with a widget's state needs to draw it without a kernel
-WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
-WIDGET_SCRIPTS = ("require.js", "local-widgets.js", "embed-amd.js")
+# what draws a page's explorables
+HOST = "host.js"
 # a page of the book says more than its title; this many characters at least
 LEAST_TEXT = 80
 
 
 class Page(HTMLParser):
-    """What matters of one page: its text, its assets, its widgets."""
+    """What matters of one page: its text, its assets, its explorables."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +33,7 @@ class Page(HTMLParser):
         self.notebooks: list[str] = []
         self.scripts: list[str] = []
         self.text: list[str] = []
-        self.has_widgets = False
+        self.explorables: list[str] = []  # what they fetch
         self._article = 0  # how many <article> are open
         self._silent = 0  # how many <script> or <style> are open
 
@@ -44,11 +43,10 @@ class Page(HTMLParser):
             self._article += 1
         if tag in ("script", "style"):
             self._silent += 1
-        if tag == "script":
-            self.has_widgets |= given.get("type") == WIDGET_STATE
-            if "src" in given:
-                self.scripts.append(given["src"])
-                self.assets.append(given["src"])
+        if tag == "script" and "src" in given:
+            self.scripts.append(given["src"])
+            self.assets.append(given["src"])
+        self.explorables += given.get("data-files", "").split()
         if tag == "link" and "stylesheet" in given.get("rel", "").split():
             self.assets.append(given.get("href", ""))
         target = urlsplit(given.get("href", "")) if tag == "a" else None
@@ -81,17 +79,14 @@ def check_page(site: Path, name: str) -> list[str]:
     faults = []
     if len("".join(page.text)) < LEAST_TEXT:
         faults.append(f"{name}: the page is empty")
-    for asset in dict.fromkeys([*page.assets, *page.notebooks]):
+    asked = [*page.assets, *page.notebooks, *page.explorables]
+    for asset in dict.fromkeys(asked):
         fault = _check_asset(site, path, asset)
         if fault:
             faults.append(f"{name}: {fault}")
-    if page.has_widgets:
-        loaded = {urlsplit(src).path.split("/")[-1] for src in page.scripts}
-        faults += [
-            f"{name}: has widgets, but does not load {script}"
-            for script in WIDGET_SCRIPTS
-            if script not in loaded
-        ]
+    loaded = {urlsplit(src).path.split("/")[-1] for src in page.scripts}
+    if page.explorables and HOST not in loaded:
+        faults.append(f"{name}: has explorables, but does not load {HOST}")
     return faults
 
 

@@ -8,6 +8,7 @@ and MathJax come from `book/vendor`, which the site serves itself.
 import json
 import re
 import shutil
+from html import escape
 from pathlib import Path
 
 from docutils import nodes
@@ -22,13 +23,17 @@ from sphinx.util.docutils import SphinxDirective
 from bookbinder import (
     claims,
     costs,
+    explorables,
     facts,
     inline_svg,
     minutes,
     model_map,
+    pictures,
+    roles,
     twin,
 )
 from bookbinder.book import Book, Page, fork
+from bookbinder.index import glued, glued_sets
 from bookbinder.vendor import is_vendored
 
 SITE = Path(__file__).parent / "site"
@@ -47,20 +52,17 @@ def configure(app, config) -> None:
         path.name for path in root.iterdir() if path.name != "book"
     ]
     config.html_static_path = ["book/style", str(SITE)]
-    config.html_css_files = ["custom.css", "outputs.css", "landing.css"]
+    config.html_css_files = [
+        "custom.css", "outputs.css", "landing.css", "host.css",
+    ]  # fmt: skip
     config.html_js_files = ["pages.js"]
     if is_vendored(root):
         config.html_static_path.append("book/vendor")
         config.mathjax_path = "mathjax/tex-mml-chtml.js"
-        config.nb_ipywidgets_js = {
-            "widgets/require.js": {},
-            "local-widgets.js": {},
-            "widgets/embed-amd.js": {"data-jupyter-widgets-cdn": "none:/"},
-        }
     else:
         logger.info(
-            "no book/vendor: pages load MathJax and widgets from public "
-            "networks (`make book` with Node.js installed mends that)"
+            "no book/vendor: pages load MathJax from public networks "
+            "(`make book` with Node.js installed mends that)"
         )
     if forked := fork():
         repository, site = forked
@@ -93,20 +95,36 @@ def _seed_page(cache, page: Page) -> None:
             raise ExtensionError(f"{page.source} has no twin: run `make sync`")
         stored = page.read_twin()
         source = twin.with_outputs(page, twin.page_cells(stored))
-        for key in ("widgets", "language_info"):
-            source.metadata[key] = stored.metadata.get(key, {})
+        source.metadata["language_info"] = stored.metadata.language_info
+        _frame_explorables(page, source, stored)
     bundle = CacheBundleIn(
         source, str(page.source), data={"execution_seconds": 0.0}
     )
     cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
 
 
+def _frame_explorables(page: Page, source, stored) -> None:
+    """Show each explorable's picture, which our host makes move."""
+    found = explorables.of_twin(stored, page.source)
+    shown = explorables.views(source.cells)
+    for explorable, output in zip(found, shown, strict=True):
+        picture = pictures.inline(page, explorable)
+        html = explorables.placeholder(page, explorable, picture)
+        output.data = {"text/html": html}
+
+
+def add_host(app, pagename, templatename, context, doctree) -> None:
+    """Load our host where a page has something for it."""
+    if 'class="hm-explorable"' in context.get("body", ""):
+        app.add_js_file("host.js", loading_method="async")
+
+
 def in_script(content: str) -> str:
     """Return what myst-nb writes into a <script>, so that it stays inside.
 
-    It keeps to `</script>` alone. In JSON, a widget's state above all, each
-    `<` may be written as its number; in a script only where it stands in a
-    text, as those that end a script do.
+    It keeps to `</script>` alone. In JSON each `<` may be written as its
+    number; in a script only where it stands in a text, as those that end a
+    script do.
     """
     try:
         json.loads(content)
@@ -142,6 +160,40 @@ def tidy_scripts(app, pagename, templatename, context, doctree) -> None:
     scripts[:] = kept
 
 
+def set_role(name, rawtext, text, lineno, inliner, *_):
+    """{set}`words <trait=value>`: a button that sets an explorable.
+
+    Or {set}`name`, of a glued value that says what it sets.
+    """
+    env = inliner.document.settings.env
+    page = Book(Path(env.app.confdir)).page(env.docname)
+    try:
+        words, values = roles.settings(text, *_told(env, page), page.source)
+    except ValueError as error:
+        problem = inliner.reporter.error(str(error), line=lineno)
+        return [inliner.problematic(rawtext, rawtext, problem)], [problem]
+    given = escape(json.dumps(values))
+    html = (
+        '<button type="button" class="hm-set" disabled '
+        f'data-set="{given}">{escape(words)}</button>'
+    )
+    return [nodes.raw("", html, format="html")], []
+
+
+def _told(env, page: Page) -> tuple[dict, dict, frozenset[str]]:
+    """Return what a page's twin glues, what that sets, what can be set."""
+    if "handmade_settings" not in env.temp_data:
+        if not page.has_cells:
+            raise ValueError(f"{page.source}: set: got no cell, want some")
+        stored = page.read_twin()
+        cells = twin.page_cells(stored)
+        found = explorables.of_twin(stored, page.source)
+        traits = frozenset().union(*(one.traits for one in found))
+        told = glued(cells), glued_sets(cells), traits
+        env.temp_data["handmade_settings"] = told
+    return env.temp_data["handmade_settings"]
+
+
 class PageCosts(SphinxDirective):
     """```{page-costs}```: a table of every page and what it costs to run."""
 
@@ -159,13 +211,20 @@ class PageCosts(SphinxDirective):
 
 
 def offer_twins(app, error) -> None:
-    """Let the download button give the executed notebook, not a bare one."""
+    """Let the download button give the executed notebook, not a bare one.
+
+    And write what the page's explorables fetch.
+    """
     if error or app.builder.name != "html":
         return
     for page in Book(Path(app.confdir)).pages:
+        if not page.has_cells:
+            continue
         target = Path(app.outdir, "_sources", f"{page.name}.ipynb")
-        if page.has_cells and target.parent.is_dir():
+        if target.parent.is_dir():
             shutil.copyfile(page.twin, target)
+        for found in explorables.of_twin(page.read_twin(), page.source):
+            explorables.write(page, found, Path(app.outdir))
 
 
 def setup(app) -> dict:
@@ -176,10 +235,12 @@ def setup(app) -> dict:
     facts.setup(app)
     inline_svg.setup(app)
     app.add_role("minutes", minutes.role)
+    app.add_role("set", set_role)
     app.add_directive("page-costs", PageCosts)
     app.connect("config-inited", configure, priority=400)
     app.connect("builder-inited", seed, priority=900)
     app.connect("builder-inited", launch_published, priority=900)
+    app.connect("html-page-context", add_host)
     app.connect("html-page-context", tidy_scripts, priority=999)
     app.connect("build-finished", offer_twins)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

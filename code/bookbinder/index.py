@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import nbformat
@@ -144,16 +145,33 @@ def citations(path: Path) -> dict[str, str]:
     return names
 
 
-def glued(cells: list[nbformat.NotebookNode]) -> dict[str, str]:
-    """Return name -> value of everything the cells' outputs glue."""
-    values = {}
+def _scraps(
+    cells: list[nbformat.NotebookNode],
+) -> Iterator[tuple[Mapping, Mapping]]:
+    """Yield (what was glued, its data) of the cells' outputs."""
     for cell in cells:
         for output in cell.get("outputs", ()):
-            scrap = output.get("metadata", {}).get("scrapbook")
-            if scrap:
-                mime = f"{scrap['mime_prefix']}text/plain"
-                values[scrap["name"]] = ast.literal_eval(output["data"][mime])
-    return values
+            if scrap := output.get("metadata", {}).get("scrapbook"):
+                yield scrap, output["data"]
+
+
+def glued(cells: list[nbformat.NotebookNode]) -> dict[str, str]:
+    """Return name -> value of everything the cells' outputs glue."""
+    return {
+        scrap["name"]: ast.literal_eval(
+            data[f"{scrap['mime_prefix']}text/plain"]
+        )
+        for scrap, data in _scraps(cells)
+    }
+
+
+def glued_sets(cells: list[nbformat.NotebookNode]) -> dict[str, dict]:
+    """Return name -> what a glued value sets, of those that set something."""
+    return {
+        scrap["name"]: dict(scrap["sets"])
+        for scrap, _ in _scraps(cells)
+        if scrap.get("sets")
+    }
 
 
 def _citations(book: Book) -> dict[str, str]:

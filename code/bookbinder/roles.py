@@ -1,7 +1,10 @@
 """Roles: what each one the book uses becomes in a plain notebook."""
 
+import json
 import re
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 from urllib.parse import unquote
 
 from bookbinder.links import Links
@@ -63,6 +66,54 @@ def minutes(content: str, links: Links) -> str:
     return "the site says how long"
 
 
+def set_words(content: str, links: Links) -> str:
+    """Return the words of a setting: a notebook's readers move the control."""
+    words, target = split(content)
+    return value(target, links) if words is None else words
+
+
+def settings(
+    content: str,
+    values: Mapping[str, str],
+    sets: Mapping[str, dict],
+    traits: Collection[str],
+    page: object,
+) -> tuple[str, dict[str, Any]]:
+    """Return (words, trait -> value) of a setting.
+
+    values and sets: what the page glues, and what of it sets something.
+    traits: all that can be set. Raises ValueError, with the page's name.
+    """
+    words, target = split(content)
+    if words is None:
+        if target not in sets:
+            raise ValueError(
+                f"{page}: set: got {target!r}, want the name of a value "
+                f"glued with sets=, one of {sorted(sets)}"
+            )
+        words, given = values[target], sets[target]
+    else:
+        given = dict(_assignment(part, page) for part in shlex.split(target))
+    unknown = sorted(given.keys() - set(traits))
+    if unknown or not given:
+        raise ValueError(
+            f"{page}: set: got {unknown or target!r}, want what the page's "
+            f"explorables can set: {sorted(traits)}"
+        )
+    return words, given
+
+
+def _assignment(part: str, page: object) -> tuple[str, Any]:
+    """`theta=1e6` -> ("theta", 1000000.0); what is no JSON is a word."""
+    name, equals, text = part.partition("=")
+    if not (name and equals and text):
+        raise ValueError(f"{page}: set: got {part!r}, want trait=value")
+    try:
+        return name, json.loads(text)
+    except ValueError:
+        return name, text
+
+
 TABLE: dict[str, Callable[[str, Links], str]] = {
     "ref": ref,
     "doc": doc,
@@ -71,6 +122,7 @@ TABLE: dict[str, Callable[[str, Links], str]] = {
     "cite:t": cite,
     "glue:text": value,
     "minutes": minutes,
+    "set": set_words,
 }
 
 

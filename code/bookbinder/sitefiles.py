@@ -21,7 +21,7 @@ from handmade.cache import sha256
 from pygments.lexers import CssLexer, JavascriptLexer
 from pygments.token import Comment, String
 
-from bookbinder import vendor
+from bookbinder import explorables, vendor
 
 # package -> where it keeps what Sphinx copies into `_static` as it is
 THEMES = {
@@ -164,11 +164,14 @@ def _twins(site: Path, root: Path, pages: Iterable[str]) -> Iterator[str]:
 
 
 def wrong_checksum(address: str, file: Path) -> bool:
-    """Whether an address tells a checksum, as Sphinx does, of other bytes.
+    """Whether an address tells a checksum, but of other bytes.
 
     Sphinx writes `name.js?v=` and the CRC-32 of the file, carriage returns
-    left out.
+    left out; an explorable's file has the hash of its content in its name.
     """
+    if named := explorables.DIGEST.search(file.name):
+        text = file.read_text(encoding="utf-8", errors="replace")
+        return explorables.digest_of(text) != named[1]
     wanted = parse_qs(urlsplit(address).query).get("v", [""])[0]
     if file.name in REWRITTEN or not re.fullmatch(r"[0-9a-f]{8}", wanted):
         return False

@@ -20,7 +20,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
-from bookbinder import costs, facts, fingerprint, ledger, probe, twin
+from bookbinder import costs, facts, fingerprint, ledger, pictures, probe, twin
 from bookbinder.book import Book, Page
 from bookbinder.index import links_for
 
@@ -186,7 +186,10 @@ def stale_page(book: Book, page: Page) -> str | None:
         return reason
     if assemble(book, page, twin.stored_run(stored)) != stored:
         return "what it shows changed"
-    return None
+    try:
+        return pictures.fault(page)
+    except ValueError as error:
+        return str(error)
 
 
 def _end_with_parent() -> None:
@@ -241,6 +244,7 @@ def sync(
                 print(f"failed     {page.name}", flush=True)
     if errors:
         raise PageError("\n\n".join(errors))
+    pictures.update(book, pages)
     if ledger.write(book):
         print(f"rewritten  {ledger.PAGE}", flush=True)
     if not waiting:

@@ -1,21 +1,20 @@
 """Copy the JavaScript and fonts that the site serves itself.
 
-They come from the npm registry at pinned versions (package-lock.json) and
-from the installed anywidget. Without npm, or where npm gets nothing, the book
-still builds, with the addresses of public networks; one line says so.
+They come from the npm registry at pinned versions (package-lock.json).
+Without npm, or where npm gets nothing, the book still builds, with the
+addresses of public networks; one line says so.
 """
 
 import hashlib
 import json
 import shutil
 import subprocess
-import sysconfig
 from pathlib import Path
 
 from handmade.cache import sha256, write_whole
 
 MARK = ".vendored"
-FALLBACK = "the pages will load MathJax and the widgets from public networks"
+FALLBACK = "the pages will load MathJax from public networks"
 # npm's own waits between its tries come to minutes where there is no network
 NPM = (
     "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline",
@@ -28,11 +27,6 @@ FILES = (
     ("mathjax/es5/output/chtml/fonts/woff-v2/*.woff", "mathjax/output/chtml/"
      "fonts/woff-v2"),
     ("mathjax/es5/input/tex/extensions/*.js", "mathjax/input/tex/extensions"),
-    ("requirejs/require.js", "widgets"),
-    ("@jupyter-widgets/html-manager/dist/embed-amd.js", "widgets"),
-    ("@jupyter-widgets/html-manager/dist/*.woff2", "widgets/@jupyter-widgets"
-     "/html-manager/dist"),
-    ("@jupyter-widgets/html-manager/dist/*.woff2", "widgets/@jupyter-widgets"),
 )  # fmt: skip
 
 
@@ -57,13 +51,7 @@ def vendor(root: Path) -> str:
     """
     target = _folder(root)
     lock = (root / "package-lock.json").read_text(encoding="utf-8")
-    anywidget = Path(
-        sysconfig.get_path("data"),
-        "share/jupyter/nbextensions/anywidget/index.js",
-    )
-    wanted = hashlib.sha256(
-        (lock + sha256(anywidget) + str(FILES)).encode()
-    ).hexdigest()
+    wanted = hashlib.sha256((lock + str(FILES)).encode()).hexdigest()
     mark = _mark(root)
     if mark.get("from") == wanted and mark["files"] == hashes(target):
         return "site JavaScript: in place"
@@ -85,7 +73,6 @@ def vendor(root: Path) -> str:
         (target / folder).mkdir(parents=True, exist_ok=True)
         for path in found:
             shutil.copy2(path, target / folder)
-    shutil.copy2(anywidget, target / "widgets" / "anywidget.js")
     made = json.dumps({"from": wanted, "files": hashes(target)}, indent=1)
     write_whole(
         target / MARK, lambda path: path.write_text(made, encoding="utf-8")
