@@ -16,16 +16,17 @@ from jupyter_cache.base import CacheBundleIn
 from myst_nb.core import render
 from myst_nb.core.execute import cache as execution
 from sphinx.errors import ExtensionError
+from sphinx.highlighting import PygmentsBridge
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from bookbinder import costs, twin
+from bookbinder import bundle, costs, folds, katex, launch, search, twin
 from bookbinder.book import Book, Page, fork
+from bookbinder.codelines import LineFormatter
 from bookbinder.vendor import is_vendored
 
 SITE = Path(__file__).parent / "site"
-# the branch of the twins that install their own commit: see publish.yml
-PUBLISHED = "published"
+TEMPLATES = Path(__file__).parent / "templates"
 # what ends a script's text, or changes how a browser reads on
 ENDS = re.compile(r"<(?=!--|/?script)", re.IGNORECASE)
 logger = logging.getLogger(__name__)
@@ -38,12 +39,12 @@ def configure(app, config) -> None:
     config.exclude_patterns += [
         path.name for path in root.iterdir() if path.name != "book"
     ]
-    config.html_static_path = ["book/style", str(SITE)]
-    config.html_css_files = ["custom.css"]
+    config.html_static_path = ["book/style", "book/figures/card.png", str(SITE)]
+    config.html_css_files = ["custom.css", "print.css"]
+    config.templates_path.append(str(TEMPLATES))
     config.html_js_files = ["pages.js"]
     if is_vendored(root):
         config.html_static_path.append("book/vendor")
-        config.mathjax_path = "mathjax/tex-mml-chtml.js"
         config.nb_ipywidgets_js = {
             "widgets/require.js": {},
             "local-widgets.js": {},
@@ -54,6 +55,8 @@ def configure(app, config) -> None:
             "no book/vendor: pages load MathJax and widgets from public "
             "networks (`make book` with Node.js installed mends that)"
         )
+    if katex.is_ready(root):
+        config.html_math_renderer = "katex"
     if forked := fork():
         repository, site = forked
         config.html_theme_options["repository_url"] = repository
@@ -116,7 +119,7 @@ def launch_published(app) -> None:
     The theme has one setting for what readers open and for what they edit;
     the address to edit was taken from it just before.
     """
-    app.config.html_theme_options["repository_branch"] = PUBLISHED
+    app.config.html_theme_options["repository_branch"] = launch.PUBLISHED
 
 
 def tidy_scripts(app, pagename, templatename, context, doctree) -> None:
@@ -143,7 +146,8 @@ def cost_role(name, rawtext, text, lineno, inliner, *_):
             line=lineno,
         )
         return [inliner.problematic(rawtext, rawtext, problem)], [problem]
-    return [nodes.Text(costs.sentence(cost))], []
+    # the same words on every page: no search should find them
+    return [nodes.inline("", costs.sentence(cost), classes=["nosearch"])], []
 
 
 class PageCosts(SphinxDirective):
@@ -174,12 +178,17 @@ def offer_twins(app, error) -> None:
 
 def setup(app) -> dict:
     render.sanitize_script_content = in_script
+    PygmentsBridge.html_formatter = LineFormatter
     app.set_html_assets_policy("always")
+    for part in (katex, folds, launch, search):
+        part.setup(app)
     app.add_role("cost", cost_role)
     app.add_directive("page-costs", PageCosts)
     app.connect("config-inited", configure, priority=400)
     app.connect("builder-inited", seed, priority=900)
     app.connect("builder-inited", launch_published, priority=900)
-    app.connect("html-page-context", tidy_scripts, priority=999)
+    app.connect("html-page-context", tidy_scripts, priority=998)
+    app.connect("html-page-context", bundle.gather, priority=999)
     app.connect("build-finished", offer_twins)
+    app.connect("build-finished", bundle.write, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

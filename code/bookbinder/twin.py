@@ -9,7 +9,7 @@ import nbformat
 from handmade.cache import write_whole
 from handmade.widgets.base import assets
 
-from bookbinder import fingerprint
+from bookbinder import fingerprint, launch
 from bookbinder.book import Book, Page
 from bookbinder.plain import Links, plain
 from bookbinder.probe import SURROGATE
@@ -147,6 +147,7 @@ def assemble(
     twin.metadata["handmade"] = run.kept
     if run.widgets:
         twin.metadata["widgets"] = with_scripts(run.widgets)
+    launch.name_cells(twin)
     return stable_widget_ids(twin, stem)
 
 

@@ -1,19 +1,6 @@
-// What the theme and ipywidgets leave undone on a page without a kernel.
+// What the theme leaves undone on a page without a kernel. It ends the site's
+// one script, after the theme's.
 (function () {
-  // html-manager still calls MathJax's version 2
-  function shimMathJax() {
-    const mj = window.MathJax;
-    if (!mj || mj.Hub) return;
-    mj.Hub = {
-      Queue(call) {
-        const node = call && call[2];
-        if (node && mj.typesetPromise) {
-          mj.startup.promise.then(() => mj.typesetPromise([node]));
-        }
-      },
-    };
-  }
-
   // a button's spoken name must hold what it shows: the theme's own names
   // leave out the search button's keys and the icons' hidden titles
   function mendRoles() {
@@ -26,6 +13,37 @@
     // a list whose children are entries of a bibliography, not list items
     for (const list of document.querySelectorAll(".citation-list")) {
       list.removeAttribute("role");
+    }
+  }
+
+  // a button on each piece of code, for the mouse: a keyboard has forty stops
+  // less on its way to the first control
+  function addCopyButtons() {
+    for (const code of document.querySelectorAll("div.highlight pre")) {
+      const button = document.createElement("button");
+      button.className = "copybtn o-tooltip--left";
+      button.tabIndex = -1;
+      button.innerHTML = '<i class="fa-solid fa-copy"></i>';
+      set(button, "aria-label", "Copy");
+      set(button, "data-tooltip", "Copy");
+      button.addEventListener("click", () => copy(code, button));
+      code.after(button);
+    }
+  }
+
+  function copy(code, button) {
+    navigator.clipboard.writeText(code.textContent.trimEnd()).then(
+      () => say("Copied!", "check"),
+      () => say("Failed to copy", "xmark"),
+    );
+    function say(words, icon) {
+      const mark = button.firstElementChild;
+      set(button, "data-tooltip", words);
+      mark.className = `fa-solid fa-${icon}`;
+      setTimeout(() => {
+        set(button, "data-tooltip", "Copy");
+        mark.className = "fa-solid fa-copy";
+      }, 2000);
     }
   }
 
@@ -50,10 +68,14 @@
     }
   }
 
-  // the theme lets the keyboard into code that scrolls, except in folds
-  function openCode() {
-    for (const code of document.querySelectorAll("main pre")) {
-      if (code.scrollWidth > code.clientWidth) code.tabIndex = 0;
+  // what scrolls sideways can be scrolled by keyboard, and nothing else stops
+  function openScrollers() {
+    for (const node of document.querySelectorAll("main .scrolls")) {
+      if (node.scrollWidth > node.clientWidth) {
+        node.tabIndex = 0;
+      } else {
+        node.removeAttribute("tabindex");
+      }
     }
   }
 
@@ -63,22 +85,50 @@
     }
   }
 
-  // "interactive" comes before the theme's deferred scripts draw the icons
-  document.addEventListener("readystatechange", () => {
-    if (document.readyState === "interactive") mendRoles();
-  });
-  document.addEventListener("toggle", openCode, true);
-  document.addEventListener("click", ({ target }) => {
-    const fold = target.closest && target.closest(".toggle, .dropdown");
-    if (fold) requestAnimationFrame(openCode);
-  });
-  document.addEventListener("DOMContentLoaded", () => {
-    shimMathJax();
+  // a search shows where it found a word: in the text, each formula once
+  function mendSearch() {
+    if (typeof Search === "undefined") return;
+    const plain = Search.htmlToText;
+    Search.htmlToText = (text, anchor) => {
+      const page = new DOMParser().parseFromString(text, "text/html");
+      for (const node of page.querySelectorAll(".katex-html, .nosearch")) {
+        node.remove();
+      }
+      return plain(page.documentElement.outerHTML, anchor);
+    };
+  }
+
+  // paper is light
+  function printLight() {
+    const root = document.documentElement.dataset;
+    let theme;
+    addEventListener("beforeprint", () => {
+      theme = root.theme;
+      root.theme = "light";
+    });
+    addEventListener("afterprint", () => (root.theme = theme));
+  }
+
+  function start() {
+    printLight();
+    mendRoles();
+    addCopyButtons();
+    mendSearch();
+    openScrollers();
     if (!document.querySelector('script[type*="jupyter.widget"]')) return;
     const main = document.querySelector("main") || document.body;
     new MutationObserver(nameSliders).observe(main, {
       childList: true,
       subtree: true,
     });
-  });
+  }
+
+  if (document.readyState === "loading") {
+    document.addEventListener("DOMContentLoaded", start);
+  } else {
+    start();
+  }
+  document.addEventListener("toggle", openScrollers, true);
+  window.addEventListener("load", openScrollers);
+  window.addEventListener("resize", openScrollers);
 })();
