@@ -4,24 +4,13 @@ import contextlib
 import functools
 import http.server
 import os
-import shutil
 import threading
 from pathlib import Path
 
 import pytest
 from bookbinder.book import find_book
+from bookbinder.browser import chromium
 from bookbinder.vendor import is_vendored
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--no-first-run",
-    # no name resolves: a page that asks another host fails at once
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-)
-
 
 # test files that run on another device as they are, under `--device`
 PLACED = {
@@ -125,21 +114,12 @@ def browser(site):
     """A headless Chromium: the system's, or the one Playwright installed."""
     if not is_vendored(find_book().root):
         lack("pages ask public networks: install Node.js, then `make book`")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        found = [path for name in BROWSERS if (path := shutil.which(name))]
-        found.append(playwright.chromium.executable_path)
-        path = next((path for path in found if Path(path).exists()), None)
-        if path is None:
-            lack(
-                "no Chromium: `apt-get install chromium`, or on any system "
-                "`python -m playwright install chromium`"
-            )
-        browser = playwright.chromium.launch(
-            executable_path=path, args=ARGUMENTS
-        )
-        yield browser
-        browser.close()
+    with contextlib.ExitStack() as stack:
+        try:
+            found = stack.enter_context(chromium())
+        except ValueError as error:
+            lack(str(error))
+        yield found
 
 
 @pytest.fixture(scope="session")

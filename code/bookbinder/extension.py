@@ -39,7 +39,11 @@ def configure(app, config) -> None:
     config.exclude_patterns += [
         path.name for path in root.iterdir() if path.name != "book"
     ]
-    config.html_static_path = ["book/style", "book/figures/card.png", str(SITE)]
+    config.html_static_path = [
+        "book/style",
+        "book/figures/card.png",
+        str(SITE),
+    ]
     config.html_css_files = ["custom.css", "print.css"]
     config.templates_path.append(str(TEMPLATES))
     config.html_js_files = ["pages.js"]

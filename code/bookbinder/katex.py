@@ -119,7 +119,6 @@ def visit_math_block(self, node) -> None:
     raise nodes.SkipNode
 
 
-
 def add_style(app, pagename, templatename, context, doctree) -> None:
     """Load KaTeX's style sheet where the page has a formula."""
     if 'class="katex' in context.get("body", ""):
@@ -127,7 +126,7 @@ def add_style(app, pagename, templatename, context, doctree) -> None:
 
 
 def setup(app) -> None:
-    """Add the renderer; `_config.yml`'s macros are read when a build begins."""
+    """Add the renderer; a build begins with reading the macros."""
     app.add_html_math_renderer(
         "katex", (visit_math, None), (visit_math_block, None)
     )

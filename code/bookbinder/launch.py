@@ -60,8 +60,9 @@ def offer_colab(app, doctree, docname) -> None:
         return
     cells = exercise_cells(page)
     for node in doctree.findall(
-        lambda node: is_exercise_node(node)
-        or is_exercise_enumerable_node(node)
+        lambda node: (
+            is_exercise_node(node) or is_exercise_enumerable_node(node)
+        )
     ):
         for section in node.findall(nodes.section):
             section["ids"] = []  # the same in each exercise

@@ -26,8 +26,9 @@ NUMBER = (
     'width: 100%"><span class="pageNumber"></span></div>'
 )
 # as they stand on the sheets; Chromium's outline repeats words with an anchor
-HEADINGS = """() => [...document.querySelectorAll("article :is(h1, h2, h3, h4)")]
-  .filter((heading) => heading.checkVisibility())
+HEADINGS = """() => [
+    ...document.querySelectorAll("article :is(h1, h2, h3, h4)")
+  ].filter((heading) => heading.checkVisibility())
   .map((heading) => {
     const copy = heading.cloneNode(true);
     copy.querySelectorAll(".headerlink, .katex-html").forEach(

@@ -94,10 +94,14 @@ def used(rules: Iterable[Rule], names: Container[str]) -> Iterator[Rule]:
                 yield rule
         else:
             kept = [
-                one for one in COMMA.split(rule.prelude) if _fits(one, names)
+                one for one in _selectors(rule.prelude) if _fits(one, names)
             ]
             if kept and rule.body:
                 yield Rule(",".join(kept), rule.body)
+
+
+def _selectors(prelude: str) -> list[str]:
+    return [selector.strip() for selector in COMMA.split(prelude)]
 
 
 def _fits(selector: str, names: Container[str]) -> bool:
@@ -118,7 +122,7 @@ def by_system(rules: Iterable[Rule]) -> Iterator[Rule]:
             if body := tuple(by_system(rule.body)):
                 yield Rule(rule.prelude, body)
             continue
-        selectors = COMMA.split(rule.prelude)
+        selectors = _selectors(rule.prelude)
         for scheme in ("light", "dark"):
             kept = [
                 SCHEME.sub('[data-theme="auto"]', selector)
