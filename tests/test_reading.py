@@ -30,13 +30,17 @@ CUT = """() => {
   for (const node of document.querySelectorAll("main div.math")) {
     const formula = node.querySelector(".formula");
     const number = node.querySelector(".eqno");
-    if (formula.scrollWidth > formula.clientWidth + 1) {
-      const { overflowX, backgroundImage } = getComputedStyle(formula);
-      const cue = overflowX === "auto" && backgroundImage.includes("gradient");
-      if (!cue) faults.push(told(node));
-    }
     if (number && formula.getBoundingClientRect().right >
         number.getBoundingClientRect().left + 1) faults.push(told(node));
+  }
+  const scrollers = ".formula, .pst-scrollable-table-container";
+  for (const node of document.querySelectorAll(`main :is(${scrollers})`)) {
+    const goesOn = node.scrollWidth > node.clientWidth + 1;
+    const { overflowX, maskImage } = getComputedStyle(node);
+    const cue = maskImage.includes("gradient");
+    if (goesOn !== cue || overflowX !== "auto") {
+      faults.push(`no cue, or a false one: ${told(node)}`);
+    }
   }
   for (const node of document.querySelectorAll("main img, main figure svg")) {
     if (node.getBoundingClientRect().width > innerWidth) {

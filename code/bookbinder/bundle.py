@@ -79,6 +79,9 @@ def gather(app, pagename, templatename, context, doctree) -> None:
     styles[:] = [one for one in styles if one not in joined]
     scripts = context.get("script_files", [])
     scripts[:] = [one for one in scripts if not _is_joined(one)]
+    if body := context.get("body"):
+        # a picture comes when the reader comes near
+        context["body"] = body.replace("<img ", '<img loading="lazy" ')
     context["scheme_script"] = SCHEME_SCRIPT
     context["scheme_style"] = SCHEME_STYLE
 

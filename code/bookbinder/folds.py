@@ -53,7 +53,7 @@ def visit_handle(self, node: Handle) -> None:
 
 
 def depart_handle(self, node: Handle) -> None:
-    self.body.append("</summary>\n")
+    self.body.append('<span class="chevron"></span></summary>\n')
 
 
 def setup(app) -> None:

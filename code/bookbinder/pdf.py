@@ -35,6 +35,13 @@ HEADINGS = """() => [
       (node) => node.remove());
     return copy.textContent.trim();
   })"""
+# letters and pictures, those too that wait for a reader
+WHOLE = """async () => {
+  const images = [...document.images];
+  for (const image of images) image.loading = "eager";
+  await Promise.all(images.map((image) => image.decode().catch(() => {})));
+  await document.fonts.ready;
+}"""
 SHEET = '<div style="break-after: page">&nbsp;</div>'
 
 
@@ -94,8 +101,8 @@ def write(book: Book, names: list[str], output: Path | None = None) -> str:
 def printed(tab, site: Path, page: Page) -> tuple[bytes, list[str]]:
     """Return a page of the site as a PDF, and its headings."""
     tab.goto((site / f"{page.name}.html").as_uri())
-    tab.evaluate("document.fonts.ready")
     tab.emulate_media(media="print")
+    tab.evaluate(WHOLE)
     titles = tab.evaluate(HEADINGS)
     return tab.pdf(**PAPER, outline=True, tagged=True), titles
 

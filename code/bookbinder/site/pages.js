@@ -68,15 +68,27 @@
     }
   }
 
-  // what scrolls sideways can be scrolled by keyboard, and nothing else stops
+  // what scrolls sideways fades where it goes on, and takes the keyboard;
+  // nothing else stops it
+  const SCROLLERS = "main :is(.scrolls, .pst-scrollable-table-container)";
+
   function openScrollers() {
-    for (const node of document.querySelectorAll("main .scrolls")) {
-      if (node.scrollWidth > node.clientWidth) {
+    for (const node of document.querySelectorAll(SCROLLERS)) {
+      if (node.scrollWidth > node.clientWidth + 1) {
         node.tabIndex = 0;
+        node.onscroll = () => fade(node);
+        fade(node);
       } else {
         node.removeAttribute("tabindex");
+        node.removeAttribute("data-more");
       }
     }
+  }
+
+  function fade(node) {
+    const left = node.scrollLeft > 1;
+    const right = node.scrollLeft + node.clientWidth < node.scrollWidth - 1;
+    set(node, "data-more", `${left ? "left" : ""} ${right ? "right" : ""}`);
   }
 
   function set(node, attribute, value) {
