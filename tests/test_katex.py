@@ -1,7 +1,11 @@
 """Formulas set at build: right, or the build stops with their source."""
 
+from types import SimpleNamespace
+
 import pytest
 from bookbinder import katex
+from docutils import nodes
+from sphinx.errors import ExtensionError
 from test_sync import ROOT
 
 from conftest import lack
@@ -47,6 +51,15 @@ def test_what_cannot_be_set_is_named(setter, tex):
     with pytest.raises(ValueError, match=r"formula: got .*KaTeX"):
         setter.html(tex)
     assert "katex" in setter.html("after")
+
+
+def test_a_page_with_a_wrong_formula_is_not_built(setter):
+    translator = SimpleNamespace(
+        builder=SimpleNamespace(app=SimpleNamespace(formulas=setter)),
+        docnames=["book/first"],
+    )
+    with pytest.raises(ExtensionError, match=r"book/first:.*\\\\wrong"):
+        katex.visit_math(translator, nodes.math("", r"\wrong"))
 
 
 def test_without_node_nothing_is_ready(monkeypatch, tmp_path):

@@ -8,6 +8,7 @@ tabs, an icon font and its script, the search index outside the search.
 
 import posixpath
 import re
+import shutil
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -56,6 +57,9 @@ DROPPED = (
     "sphinx-thebe.js",
     "togglebutton.js",
 )
+UNUSED = ("scripts/fontawesome.js", "styles/theme.css")
+# buttons that would do nothing
+SCRIPTLESS = ".pst-js-only{display:none!important}\n"
 # settings of what was dropped, written into each page
 SETTINGS = re.compile(
     r"(let|var) toggle|const THEBE_JS_URL|DOCUMENTATION_OPTIONS\.(pagename|"
@@ -100,8 +104,8 @@ def _is_joined(script) -> bool:
 
 def write(app, error) -> None:
     """Write the site's style sheets and script, and stamp the pages."""
-    if error or app.builder.name != "html":
-        return
+    if error or not hasattr(app, "joined_styles"):
+        return  # no page was written
     site = Path(app.outdir)
     static = site / "_static"
     script = join_scripts(static)
@@ -113,16 +117,28 @@ def write(app, error) -> None:
     vendored = root / "book" / "vendor" if is_vendored(root) else None
     rules = join_styles(static, app.joined_styles, names, vendored)
     (static / "site.css").write_text(stylesheet.write(rules), "utf-8")
-    plain = stylesheet.write(stylesheet.by_system(rules))
+    plain = stylesheet.write(stylesheet.by_system(rules)) + SCRIPTLESS
     (static / "noscript.css").write_text(plain, encoding="utf-8")
     stamps = {
-        name: f"{zlib.crc32((static / name).read_bytes()):08x}"
+        # as Sphinx stamps a file
+        name: f"{zlib.crc32(data.translate(None, bytes([13]))):08x}"
         for name in ("site.css", "site.js", "noscript.css")
+        for data in [(static / name).read_bytes()]
     }
     for page, text in texts.items():
         stamped = STAMP.sub(lambda at: f"{at[1]}?v={stamps[at[2]]}", text)
         if stamped != text:
             page.write_text(stamped, encoding="utf-8")
+    clear(static, app.joined_styles, vendored is not None)
+
+
+def clear(static: Path, styles: Iterable[str], icons_drawn: bool) -> None:
+    """Drop what was joined, and what no page asks for, from the site."""
+    names = [*SCRIPTS, *DROPPED, *THEME_STYLES, *styles, *UNUSED]
+    for path in [*(static / name for name in names), *static.rglob("*.map")]:
+        path.unlink(missing_ok=True)
+    if icons_drawn:
+        shutil.rmtree(static / "vendor" / "fontawesome", ignore_errors=True)
 
 
 def join_scripts(static: Path) -> str:

@@ -122,7 +122,7 @@ def bind(
             explicit(reader)
             writer.append(reader, import_outline=False)
             if caption and above is None:
-                above = writer.add_outline_item(caption, start)
+                above = writer.add_outline_item(caption, page_number=start)
             starts[name] = start
             _outline(writer, reader, start, above, titles[name])
     return starts
@@ -146,7 +146,9 @@ def _outline(writer, reader, start: int, above, titles: list[str]) -> None:
                     f"outline: got {entry.title!r}, want one of {titles}"
                 )
             number = start + reader.get_destination_page_number(entry)
-            last = writer.add_outline_item(left.pop(0), number, above)
+            last = writer.add_outline_item(
+                left.pop(0), page_number=number, parent=above
+            )
 
     copy(reader.outline, above)
 
