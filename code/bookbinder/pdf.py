@@ -122,7 +122,9 @@ def bind(
             explicit(reader)
             writer.append(reader, import_outline=False)
             if caption and above is None:
-                above = writer.add_outline_item(caption, page_number=start)
+                above = writer.add_outline_item(
+                    title=caption, page_number=start
+                )
             starts[name] = start
             _outline(writer, reader, start, above, titles[name])
     return starts
@@ -147,7 +149,7 @@ def _outline(writer, reader, start: int, above, titles: list[str]) -> None:
                 )
             number = start + reader.get_destination_page_number(entry)
             last = writer.add_outline_item(
-                left.pop(0), page_number=number, parent=above
+                title=left.pop(0), page_number=number, parent=above
             )
 
     copy(reader.outline, above)
