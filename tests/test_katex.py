@@ -53,6 +53,16 @@ def test_what_cannot_be_set_is_named(setter, tex):
     assert "katex" in setter.html("after")
 
 
+def test_a_library_that_does_not_load_is_told(tmp_path, capfd):
+    if not katex.is_ready(ROOT):
+        lack("Node.js: formulas are set with it")
+    made = katex.Setter(tmp_path, {})
+    with pytest.raises(ValueError, match="node: got no answer"):
+        made.html("x")
+    made.close()
+    assert "Cannot find module" in capfd.readouterr().err
+
+
 def test_a_page_with_a_wrong_formula_is_not_built(setter):
     translator = SimpleNamespace(
         builder=SimpleNamespace(app=SimpleNamespace(formulas=setter)),

@@ -59,8 +59,8 @@ def configure(app, config) -> None:
             "no book/vendor: pages load MathJax and widgets from public "
             "networks (`make book` with Node.js installed mends that)"
         )
-    if katex.is_ready(root):
-        config.html_math_renderer = "katex"
+    ready = katex.is_ready(root)
+    config.html_math_renderer = "katex" if ready else "mathjax"
     if forked := fork():
         repository, site = forked
         config.html_theme_options["repository_url"] = repository

@@ -62,7 +62,10 @@ class Setter:
         asked = json.dumps({"tex": tex, "display": display})
         self.process.stdin.write(f"{asked}\n")
         self.process.stdin.flush()
-        told = json.loads(self.process.stdout.readline())
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise ValueError("node: got no answer, want KaTeX's: see above")
+        told = json.loads(answer)
         if "error" in told:
             raise ValueError(f"formula: got {tex!r}: {told['error']}")
         return SOURCE.sub("", told["html"])
