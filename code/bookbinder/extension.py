@@ -1,8 +1,9 @@
 """The Sphinx extension: a build that executes nothing and calls nobody.
 
 Outputs come from the executed twins, put into jupyter-cache before a page is
-read: the page shows exactly what the regression verified. JavaScript, fonts
-and MathJax come from `book/vendor`, which the site serves itself.
+read: the page shows exactly what the regression verified. JavaScript, letters
+and icons come from `book/vendor`, which the site serves itself, and formulas
+are set at build.
 """
 
 import json
