@@ -136,6 +136,8 @@ def test_without_a_script_the_systems_scheme_holds(browser, address, scheme):
     try:
         page = context.new_page()
         page.goto(f"{address}/{PAGE}")
+        assert page.locator(".logo__image:visible").count() == 1
+        assert not page.locator(".theme-switch-button").is_visible()
         box = page.locator("main article").bounding_box()
         assert box["width"] > 300
         data = page.screenshot(

@@ -59,7 +59,7 @@ DROPPED = (
 )
 UNUSED = ("scripts/fontawesome.js", "styles/theme.css")
 # buttons that would do nothing
-SCRIPTLESS = ".pst-js-only{display:none!important}\n"
+SCRIPTLESS = ".pst-js-only:not(img){display:none!important}\n"
 # settings of what was dropped, written into each page
 SETTINGS = re.compile(
     r"(let|var) toggle|const THEBE_JS_URL|DOCUMENTATION_OPTIONS\.(pagename|"
