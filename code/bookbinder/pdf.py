@@ -88,6 +88,7 @@ def write(book: Book, names: list[str], output: Path | None = None) -> str:
         )
     for sheet, number in zip(writer.pages, numbers.pages, strict=False):
         sheet.merge_page(number)
+        sheet.compress_content_streams()
     writer.add_metadata({
         "/Title": book.settings["title"],
         "/Author": book.settings["author"],
