@@ -40,7 +40,7 @@ html[data-theme="dark"] { color-scheme: dark; background: #121212; }
 # `styles/theme.css`, which the theme loads first, imports the first of them
 THEME_STYLES = ("basic.css", "styles/pydata-sphinx-theme.css")
 # kept whole: what they style may be drawn later, by an explorable
-OURS = ("custom.css", "print.css")
+OURS = ("custom.css", "host.css", "print.css")
 SCRIPTS = (
     "documentation_options.js",
     "doctools.js",
