@@ -17,7 +17,9 @@ WIDGET = re.compile(
     rb"<script type=.application/vnd\.jupyter.*?</script>", re.S
 )
 # what belongs to explorables has a budget of its own
-EXPLORABLES = re.compile(r"/_static/(widgets/|local-widgets|host|explorables)")
+EXPLORABLES = re.compile(
+    r"/_static/(widgets/|local-widgets|host|explorables)|/book/.*\.js"
+)
 GONE = ("thebe", "mathjax", "fontawesome", "searchindex", "togglebutton")
 
 # code, output and formulas that are cut where nothing tells it
