@@ -21,7 +21,7 @@ ifeq ($(TORCH),cpu)
 TORCH_INDEX = --index-url https://download.pytorch.org/whl/cpu
 endif
 
-.PHONY: help book test check serve sync costs bench lint lock clean setup \
+.PHONY: help book pdf test check serve sync costs bench lint lock clean setup \
   weights vendor
 
 help:
@@ -29,6 +29,7 @@ help:
 	@echo "make test    set up, then everything: unit, parity, book, site"
 	@echo "make check   the quick part: lint, unit, parity, twins in sync"
 	@echo "make serve   open the built book        make sync   re-execute"
+	@echo "make pdf     print the built book into _build/handmade-transformers.pdf"
 	@echo "make bench   ours against peers         make lint   ruff, mypy, actionlint"
 
 $(VENV)/ready: requirements.txt requirements-torch.txt \
@@ -64,6 +65,10 @@ book: weights vendor
 	$(BIN)/jupyter-book build . -W --keep-going --quiet
 	@echo "== the book: file://$(CURDIR)/_build/html/index.html"
 	@echo "== make serve opens it"
+
+# after `make book`, by Chromium
+pdf: setup
+	$(PY) -m bookbinder pdf
 
 serve:
 	$(PY) -m bookbinder serve --port $(PORT)

@@ -9,8 +9,6 @@ DRAWING = ".hm-drawing"
 CONTROLS = '[role="slider"], select, button, input'
 
 SETTLED = """async () => {
-  const mathjax = window.MathJax && window.MathJax.startup;
-  if (mathjax) await mathjax.promise;
   await document.fonts.ready;
   await new Promise((done) => setTimeout(done, 50));
 }"""
@@ -29,8 +27,6 @@ DRAWN = """async ([frame, drawing]) => {
 
 UNFOLD = """() => {
   for (const fold of document.querySelectorAll("details")) fold.open = true;
-  const closed = "button.toggle-button.toggle-button-hidden";
-  for (const button of document.querySelectorAll(closed)) button.click();
 }"""
 
 WIDER = """() => {

@@ -1,7 +1,11 @@
 """TeX macros of `_config.yml`, for notebooks that do not know them."""
 
+import re
+
 import pytest
 from bookbinder import formulas, macros
+from bookbinder.book import find_book
+from bookbinder.index import labels_of
 
 
 def test_mathjax_gives_a_text_or_a_text_and_a_number():
@@ -72,3 +76,25 @@ def test_macros_that_never_end_are_refused(given):
 )
 def test_rows_outside_an_environment_are_seen(tex, wanted):
     assert formulas.needs_rows(tex) is wanted
+
+
+def test_no_twin_needs_the_sites_macros_and_each_keeps_its_numbers():
+    book = find_book()
+    known = macros.read(book.settings["sphinx"]["config"]["mathjax3_config"])
+    assert known
+    for page in book.pages:
+        if not page.has_cells:
+            continue
+        text = "\n".join(
+            cell.source
+            for cell in page.read_twin().cells
+            if cell.cell_type == "markdown"
+        )
+        named = {found[1] for found in macros.CONTROL.finditer(text)}
+        assert not named & known.keys(), page.name
+        numbers = [
+            title.strip("()")
+            for address, title in labels_of(page).values()
+            if "#equation-" in address
+        ]
+        assert re.findall(r"\\tag\{(\d+)\}", text) == numbers, page.name

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from bookbinder import extension, stamp, twin
+from bookbinder import launch, stamp, twin
 from bookbinder.book import find_book
 
 ROOT = Path(__file__).parents[1]
@@ -203,7 +203,7 @@ needs_git = pytest.mark.skipif(
 @needs_git
 def test_the_workflow_publishes_stamped_twins(origin, tmp_path):
     work = tmp_path / "work"
-    branch = extension.PUBLISHED
+    branch = launch.PUBLISHED
     fork = "https://github.com/ada/engine"
     made = []
     for number in (1, 2):

@@ -91,7 +91,7 @@ def test_a_damaged_file_is_found_and_copied_anew(root, npm, harm):
     vendor.vendor(root)
     before = files(root)
     folder = root / "book" / "vendor"
-    script = folder / "mathjax" / "tex-mml-chtml.js"
+    script = folder / "katex" / "katex.min.css"
     data = script.read_bytes()
     if harm == "cut":
         script.write_bytes(data[:-1])

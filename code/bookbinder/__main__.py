@@ -6,8 +6,18 @@ import http.server
 import os
 import sys
 import webbrowser
+from pathlib import Path
 
-from bookbinder import experiments, measure, new_page, pages, vendor, why
+from bookbinder import (
+    card,
+    experiments,
+    measure,
+    new_page,
+    pages,
+    pdf,
+    vendor,
+    why,
+)
 from bookbinder.book import find_book
 from bookbinder.sync import PageError, stale, sync
 
@@ -62,6 +72,10 @@ def main(arguments: list[str] | None = None) -> int:
     cost = commands.add_parser("costs", help="measure what pages cost")
     cost.add_argument("pages", nargs="*", help="page names; default: all")
     commands.add_parser("vendor", help="copy the site's own JavaScript")
+    commands.add_parser("card", help="draw the social card")
+    sheets = commands.add_parser("pdf", help="print the built book")
+    sheets.add_argument("pages", nargs="*", help="page names; default: all")
+    sheets.add_argument("--output", type=Path, help="default: _build/*.pdf")
     two = commands.add_parser("serve", help="serve the built book")
     two.add_argument("--port", type=int, default=8000)
     two.add_argument("--no-browser", action="store_true")
@@ -74,6 +88,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "vendor":
             print(vendor.vendor(book.root))
+            return 0
+        if options.command == "card":
+            print(card.draw(book.root))
+            return 0
+        if options.command == "pdf":
+            print(pdf.write(book, options.pages, options.output))
             return 0
         if options.command == "serve":
             folder = book.root / "_build" / "html"

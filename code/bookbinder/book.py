@@ -195,6 +195,26 @@ def toc_pages(path: Path) -> list[str]:
     return [name.removesuffix(".md") for name in contents]
 
 
+def toc_parts(path: Path) -> list[tuple[str | None, list[str]]]:
+    """Return (caption, pages) of each part; the root stands alone, first.
+
+    Raises ValueError as `toc_pages` does.
+    """
+    names = toc_pages(path)
+    root = parse_toc_data(read_yaml(path)).root
+    parts: list[tuple[str | None, list[str]]] = [(None, [names[0]])]
+    starts = {
+        str(tree.items[0]).removesuffix(".md"): tree.caption
+        for tree in root.subtrees
+        if tree.items
+    }
+    for name in names[1:]:
+        if name in starts:
+            parts.append((starts[name], []))
+        parts[-1][1].append(name)
+    return parts
+
+
 def fork() -> tuple[str, str] | None:
     """Return (repository, site) of the fork that CI builds, or None.
 

@@ -1,8 +1,9 @@
 """The Sphinx extension: a build that executes nothing and calls nobody.
 
 Outputs come from the executed twins, put into jupyter-cache before a page is
-read: the page shows exactly what the regression verified. JavaScript, fonts
-and MathJax come from `book/vendor`, which the site serves itself.
+read: the page shows exactly what the regression verified. JavaScript, letters
+and icons come from `book/vendor`, which the site serves itself, and formulas
+are set at build.
 """
 
 import json
@@ -17,28 +18,34 @@ from jupyter_cache.base import CacheBundleIn
 from myst_nb.core import render
 from myst_nb.core.execute import cache as execution
 from sphinx.errors import ExtensionError
+from sphinx.highlighting import PygmentsBridge
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from bookbinder import (
+    bundle,
     claims,
     costs,
     explorables,
     facts,
+    folds,
     inline_svg,
+    katex,
+    launch,
     minutes,
     model_map,
     pictures,
     roles,
+    search,
     twin,
 )
 from bookbinder.book import Book, Page, fork
+from bookbinder.codelines import LineFormatter
 from bookbinder.index import glued, glued_sets
 from bookbinder.vendor import is_vendored
 
 SITE = Path(__file__).parent / "site"
-# the branch of the twins that install their own commit: see publish.yml
-PUBLISHED = "published"
+TEMPLATES = Path(__file__).parent / "templates"
 # what ends a script's text, or changes how a browser reads on
 ENDS = re.compile(r"<(?=!--|/?script)", re.IGNORECASE)
 logger = logging.getLogger(__name__)
@@ -51,19 +58,25 @@ def configure(app, config) -> None:
     config.exclude_patterns += [
         path.name for path in root.iterdir() if path.name != "book"
     ]
-    config.html_static_path = ["book/style", str(SITE)]
+    config.html_static_path = [
+        "book/style",
+        "book/figures/card.png",
+        str(SITE),
+    ]
     config.html_css_files = [
-        "custom.css", "outputs.css", "landing.css", "host.css",
+        "custom.css", "outputs.css", "landing.css", "host.css", "print.css",
     ]  # fmt: skip
+    config.templates_path.append(str(TEMPLATES))
     config.html_js_files = ["pages.js"]
     if is_vendored(root):
         config.html_static_path.append("book/vendor")
-        config.mathjax_path = "mathjax/tex-mml-chtml.js"
     else:
         logger.info(
             "no book/vendor: pages load MathJax from public networks "
             "(`make book` with Node.js installed mends that)"
         )
+    ready = katex.is_ready(root)
+    config.html_math_renderer = "katex" if ready else "mathjax"
     if forked := fork():
         repository, site = forked
         config.html_theme_options["repository_url"] = repository
@@ -143,7 +156,7 @@ def launch_published(app) -> None:
     The theme has one setting for what readers open and for what they edit;
     the address to edit was taken from it just before.
     """
-    app.config.html_theme_options["repository_branch"] = PUBLISHED
+    app.config.html_theme_options["repository_branch"] = launch.PUBLISHED
 
 
 def tidy_scripts(app, pagename, templatename, context, doctree) -> None:
@@ -229,11 +242,12 @@ def offer_twins(app, error) -> None:
 
 def setup(app) -> dict:
     render.sanitize_script_content = in_script
-    model_map.setup(app)
+    PygmentsBridge.html_formatter = LineFormatter
     app.set_html_assets_policy("always")
-    claims.setup(app)
-    facts.setup(app)
-    inline_svg.setup(app)
+    for part in (
+        model_map, claims, facts, inline_svg, katex, folds, launch, search,
+    ):  # fmt: skip
+        part.setup(app)
     app.add_role("minutes", minutes.role)
     app.add_role("set", set_role)
     app.add_directive("page-costs", PageCosts)
@@ -241,6 +255,8 @@ def setup(app) -> dict:
     app.connect("builder-inited", seed, priority=900)
     app.connect("builder-inited", launch_published, priority=900)
     app.connect("html-page-context", add_host)
-    app.connect("html-page-context", tidy_scripts, priority=999)
+    app.connect("html-page-context", tidy_scripts, priority=998)
+    app.connect("html-page-context", bundle.gather, priority=999)
     app.connect("build-finished", offer_twins)
+    app.connect("build-finished", bundle.write, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

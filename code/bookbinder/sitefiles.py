@@ -72,6 +72,8 @@ def _search_index(site: Path, pages: Iterable[str]) -> Iterator[str]:
 
 def _vendored(site: Path, root: Path) -> Iterator[str]:
     for name, wanted in vendor.recorded(root).items():
+        if name.startswith("."):
+            continue  # for the build alone
         yield from _same(site / "_static" / name, wanted, f"_static/{name}")
 
 

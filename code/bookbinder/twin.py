@@ -9,7 +9,7 @@ import nbformat
 from handmade.cache import write_whole
 from handmade.widgets.base import assets
 
-from bookbinder import claims, fingerprint
+from bookbinder import claims, fingerprint, launch
 from bookbinder.book import Book, Page
 from bookbinder.plain import Links, plain
 from bookbinder.probe import SURROGATE
@@ -150,6 +150,7 @@ def assemble(
     twin.metadata["handmade"] = run.kept
     if run.widgets:
         twin.metadata["widgets"] = with_scripts(run.widgets)
+    launch.name_cells(twin)
     return stable_widget_ids(twin, stem)
 
 

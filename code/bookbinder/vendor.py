@@ -7,26 +7,33 @@ addresses of public networks; one line says so.
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 from handmade.cache import sha256, write_whole
 
+from bookbinder import fonts, icons
+
 MARK = ".vendored"
 FALLBACK = "the pages will load MathJax from public networks"
+# of each font KaTeX's style offers two older formats, which nobody needs
+OLDER = re.compile(r',url\([^)]*\.(?:woff|ttf)\) format\("[a-z]+"\)')
 # npm's own waits between its tries come to minutes where there is no network
 NPM = (
     "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline",
     "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000",
 )  # fmt: skip
 
-# from node_modules -> to book/vendor
+# from node_modules -> to book/vendor; what the build alone needs is hidden,
+# and so no part of the site
 FILES = (
-    ("mathjax/es5/tex-mml-chtml.js", "mathjax"),
-    ("mathjax/es5/output/chtml/fonts/woff-v2/*.woff", "mathjax/output/chtml/"
-     "fonts/woff-v2"),
-    ("mathjax/es5/input/tex/extensions/*.js", "mathjax/input/tex/extensions"),
+    ("katex/dist/katex.min.js", ".build"),
+    ("katex/dist/katex.min.css", "katex"),
+    ("katex/dist/fonts/*.woff2", "katex/fonts"),
+    *fonts.files(),
+    *icons.files(),
 )  # fmt: skip
 
 
@@ -73,6 +80,9 @@ def vendor(root: Path) -> str:
         (target / folder).mkdir(parents=True, exist_ok=True)
         for path in found:
             shutil.copy2(path, target / folder)
+    style = target / "katex" / "katex.min.css"
+    text = style.read_text(encoding="utf-8")
+    style.write_text(OLDER.sub("", text), encoding="utf-8")
     made = json.dumps({"from": wanted, "files": hashes(target)}, indent=1)
     write_whole(
         target / MARK, lambda path: path.write_text(made, encoding="utf-8")
