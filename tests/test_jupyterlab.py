@@ -1,12 +1,10 @@
 """An explorable in a real JupyterLab, with a kernel: it moves there too.
 
-One page, in Chromium. JupyterLab is no part of the book: where it is not
-installed (`python -m pip install jupyterlab`), the test is left out.
+One page, in Chromium.
 """
 
 import contextlib
 import copy
-import importlib.util
 import os
 import socket
 import subprocess
@@ -25,13 +23,7 @@ from test_host import DRAWN, OURS, THEIRS, drawing, steps_for, work
 
 from conftest import lack
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        importlib.util.find_spec("jupyterlab") is None,
-        reason="no JupyterLab: `python -m pip install jupyterlab`",
-    ),
-]
+pytestmark = pytest.mark.slow
 CODE = """\
 import torch
 from handmade.widgets.rope_rotator import rope_rotator
