@@ -26,7 +26,6 @@ PLAIN = (
     "handmade.tables",
     "handmade.widgets",
     "ipywidgets",
-    "matplotlib",
     "torch.testing",
 )
 COMPOUND = (ast.For, ast.While, ast.If, ast.With, ast.Try)

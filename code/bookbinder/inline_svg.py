@@ -27,7 +27,7 @@ DRAWS = frozenset({
     "text", "tspan", "textPath", "image", "clipPath", "mask", "pattern",
     "marker", "linearGradient", "radialGradient", "stop",
 })  # fmt: skip
-# what an editor or matplotlib notes about the file
+# what an editor or a plotting library notes about the file
 NOTES = frozenset({"metadata", "namedview"})
 PICTURE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[\w+/=\s]*")
 LEADS = re.compile(r"https?://|mailto:|[^:]*(?:[#?/].*)?$", re.IGNORECASE)
