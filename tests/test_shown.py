@@ -12,9 +12,6 @@ SHARE = 0.75  # of the visible lines carry an idea
 # pages that are not there yet: a name goes as soon as its page is
 YET = {
     "book/start/intro",
-    "book/start/setup",
-    "book/start/notation",
-    "book/start/pytorch",
     "book/text/tokenization",
     "book/text/bpe",
     "book/text/wordpiece",
