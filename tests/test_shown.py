@@ -11,9 +11,6 @@ PAGES = [page for page in BOOK.pages if page.has_cells]
 SHARE = 0.75  # of the visible lines carry an idea
 # pages that are not there yet: a name goes as soon as its page is
 YET = {
-    "book/start/setup",
-    "book/start/notation",
-    "book/start/pytorch",
     "book/text/embeddings",
     "book/text/data",
 }

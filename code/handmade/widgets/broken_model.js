@@ -185,7 +185,7 @@ function render({ model, el }) {
       "is more than rounding.");
   }
 
-  onTraits(model, ["round", "picked"], draw);
+  for (const name of ["round", "picked"]) model.on(`change:${name}`, draw);
   draw();
 }
 

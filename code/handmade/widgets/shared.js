@@ -10,7 +10,9 @@ function floats(text) {
   return new Float32Array(bytes(text).buffer);
 }
 
-const SVG = ["svg", "g", "rect", "text", "line", "path", "circle", "tspan"];
+const SVG = [
+  "svg", "g", "rect", "text", "line", "path", "circle", "tspan", "title",
+];
 
 // element("div", {class: "x", onclick: f}, child, "text", ...)
 function element(tag, attributes = {}, ...children) {
