@@ -20,7 +20,6 @@ YET = {
     "book/text/wordpiece",
     "book/text/unigram",
     "book/text/embeddings",
-    "book/text/data",
     "book/blocks/why-attention",
     "book/blocks/attention",
     "book/blocks/masks",
