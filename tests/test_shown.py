@@ -19,7 +19,6 @@ YET = {
     "book/text/bpe",
     "book/text/wordpiece",
     "book/text/unigram",
-    "book/text/embeddings",
     "book/blocks/why-attention",
     "book/blocks/attention",
     "book/blocks/masks",
