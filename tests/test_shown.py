@@ -9,11 +9,6 @@ from shown import problems, typed_results
 BOOK = find_book()
 PAGES = [page for page in BOOK.pages if page.has_cells]
 SHARE = 0.75  # of the visible lines carry an idea
-# pages that are not there yet: a name goes as soon as its page is
-YET = {
-    "book/text/embeddings",
-    "book/text/data",
-}
 
 
 def of_page(page: Page) -> list[str]:
@@ -35,14 +30,7 @@ def of_page(page: Page) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.source.stem)
 def test_what_a_reader_sees_is_the_idea(page):
     found = of_page(page)
-    if page.name in YET:
-        assert found, f"{page.name} is there: take it out of YET"
-    else:
-        assert not found, "\n".join(found)
-
-
-def test_each_page_that_is_not_there_yet_is_one():
-    assert {page.name for page in PAGES} >= YET
+    assert not found, "\n".join(found)
 
 
 IMPORTS = """\
