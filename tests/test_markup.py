@@ -29,6 +29,8 @@ HELPERS = frozenset({
     "lines", "bars", "heatmap",
     "table", "parity", "Strip", "follow",
     "check", "check.show",
+    "flow", "head_split", "gqa_sharing", "rope_pairs", "masks", "packing",
+    "strides", "autograd_graph", "moe_routing", "norm_placement",
 })  # fmt: skip
 MARKUP = {"text/html", "image/svg+xml", "text/markdown"}
 DATA = {
