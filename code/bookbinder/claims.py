@@ -18,6 +18,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 
 from bookbinder import imports
 from bookbinder.book import Page
+from bookbinder.folds import Fold
 from bookbinder.idea import is_import, is_seed
 from bookbinder.index import MARKUP
 
@@ -99,21 +100,8 @@ def name(source: str, draws: bool) -> str:
     return "code of the figure" if draws else "code"
 
 
-class Fold(nodes.container):
-    """A `<details>`; its first child is the line that opens it."""
-
-
 class Line(nodes.container):
     """What a fold shows while it is closed."""
-
-
-def visit_fold(translator, node: Fold) -> None:
-    classes = html.escape(" ".join(node["classes"]))
-    translator.body.append(f'<details class="{classes}">\n')
-
-
-def depart_fold(translator, node: Fold) -> None:
-    translator.body.append("</details>\n")
 
 
 def visit_line(translator, node: Line) -> None:
@@ -250,6 +238,5 @@ def add_style(app: Sphinx, config: Config) -> None:
 def setup(app: Sphinx) -> None:
     # after bookbinder.extension has named the book's own files
     app.connect("config-inited", add_style, priority=450)
-    app.add_node(Fold, html=(visit_fold, depart_fold))
     app.add_node(Line, html=(visit_line, depart_line))
     app.add_post_transform(FoldCells)

@@ -1,4 +1,4 @@
-"""Solutions that open: a <details> whose whole title bar is the handle.
+"""What opens: a <details> whose whole title bar is the handle.
 
 The theme folds by a script, behind a button in the corner of the title. This
 one needs no script, opens by Enter too, and stays closed on paper.
@@ -10,11 +10,11 @@ from sphinx_exercise.nodes import solution_node
 
 
 class Fold(nodes.General, nodes.Element):
-    """What is folded; its first child is a Handle."""
+    """What is folded; its first child is what opens it."""
 
 
 class Handle(nodes.General, nodes.TextElement):
-    """The title that opens the fold."""
+    """The title of a fold that was an admonition."""
 
 
 def fold(app, doctree, docname) -> None:
