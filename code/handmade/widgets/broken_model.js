@@ -179,7 +179,7 @@ function render({ model, el }) {
   }
 
   function scale(round) {
-    return element("p", { class: "hm-scale" },
+    return element("p", { class: "hm-note" },
       `One bar for each of ${round.bars[0].length} blocks: how far its ` +
       "output is from Hugging Face's, on a logarithmic scale. Above the line " +
       "is more than rounding.");
