@@ -4,6 +4,7 @@ Its colours are the book's, with fallbacks for Jupyter; where a preview takes
 the styles away, GitHub's for one, the mark and the words still say it all.
 """
 
+import re
 import sys
 import textwrap
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class Callout:
             "padding: 0.5em 0.9em; line-height: 1.5; overflow-wrap: anywhere"
         )
         lines = [
-            f'<div style="margin-top: 0.25em">{escape(line)}</div>'
+            f'<div style="margin-top: 0.25em">{_marked_up(line)}</div>'
             for line in self.lines
         ]
         return (
@@ -63,6 +64,11 @@ class Callout:
                 display(self)
                 return
         print(self)
+
+
+def _marked_up(line: str) -> str:
+    """Escape a line; what stands between backticks is code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(line))
 
 
 def wrap(text: str) -> str:
