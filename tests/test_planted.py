@@ -2,13 +2,13 @@
 
 from copy import copy
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
 from handmade import planted
 from handmade.models.llama import Llama, LlamaConfig
 from handmade.parity import differences
+from handmade.weights.pretrained import Pretrained
 
 LAYERS = 22
 IDS = torch.tensor([[1, 7, 3, 9, 2]])
@@ -71,6 +71,7 @@ class Tokenizer:
     """Words by their length; the chat format is no more than that."""
 
     eos_token_id = 0
+    chat_template = "the words"
 
     def apply_chat_template(self, chat, **_):
         words = chat[0]["content"].split()
@@ -102,7 +103,12 @@ def test_the_seed_settles_the_order_and_nothing_else(model, monkeypatch):
         calls.append(model)
         return "right" if model.ours else "broken"
 
-    class Checkpoint(SimpleNamespace):
+    class Checkpoint(Pretrained):
+        weights, config = {}, {}
+
+        def __init__(self):
+            """Have no files."""
+
         def hf_model(self, attn):
             return model.to_hf()
 
@@ -124,8 +130,8 @@ def test_the_seed_settles_the_order_and_nothing_else(model, monkeypatch):
     monkeypatch.setattr(Llama, "from_weights", from_weights)
     orders = set()
     for seed in range(6):
-        rounds = planted.play(Checkpoint(weights={}, config={}), seed)
-        again = planted.play(Checkpoint(weights={}, config={}), seed)
+        rounds = planted.play(Checkpoint(), seed)
+        again = planted.play(Checkpoint(), seed)
         assert [r.broken for r in rounds] == [r.broken for r in again]
         orders.add(tuple(r.broken for r in rounds))
         for played in rounds:
