@@ -636,9 +636,9 @@ def test_each_part_of_the_llama_leads_to_its_page():
     lit = [a for a in root.iter("a") if a.get("aria-current")]
     assert [a.get("href") for a in lit] == [ADDRESSES["rope"]]
     assert "rotary positions" in "".join(lit[0].itertext())
-    for wrong in ({"links": {"alibi": "#"}}, {"lit": "alibi"}):
-        with pytest.raises(ValueError, match="part: got 'alibi', want one of"):
-            diagrams.model(**wrong)
+    for name, wrong in (("links", {"alibi": "#"}), ("lit", "alibi")):
+        with pytest.raises(ValueError, match=f"{name}: got 'alibi', want one"):
+            diagrams.model(**{name: wrong})
 
 
 def test_the_llamas_sizes_are_the_configs():

@@ -66,13 +66,13 @@ LEFT_OUT = {
 # "name argument: what it is given" that is right here, and why
 TAKES = {
     r"blocks\.attention\.\w+ mask: another dtype": "floats are added",
-    r"\S+\.(repeat_kv|rotate_half|(split|merge)_heads) x: another dtype": (
-        "any numbers can change places"
-    ),
+    r"\S+\.(repeat_kv|rotate_half|head_split|(split|merge)_heads) x: "
+    r"another dtype": "any numbers can change places",
     r"\S+(angles|sinusoidal_positions|CharModel\.forward) positions: "
     r"another dtype": "a place between two tokens is one",
     r"record\.arguments inputs: (complex|another dtype)": "any tensor",
     r"\S+beam_search length_penalty: less than nothing": "short texts win",
+    r"plots\.\w+ (labels|xticks): a list": "numbers are written, too",
     r"(text\.data\.\w+|\S+random_reference) seed: less than nothing": (
         "a seed is any whole number"
     ),
