@@ -67,6 +67,12 @@ def test_the_repeated_block_keeps_its_place_in_a_cache(model):
     assert [block.attn.layer for block in wrong.blocks] == [*range(LAYERS)]
 
 
+@pytest.mark.parametrize("index", [0, LAYERS])
+def test_only_a_block_with_one_before_it_can_repeat_it(model, index):
+    with pytest.raises(ValueError, match=f"index: got {index}, want"):
+        planted.repeated_block(model, index=index)
+
+
 class Tokenizer:
     """Words by their length; the chat format is no more than that."""
 
@@ -86,6 +92,8 @@ def test_an_answer_without_an_end_is_refused(model):
     tokenizer = Tokenizer()
     ids = planted.prompt(tokenizer, "why not")
     assert ids.tolist() == [[3, 3]]
+    with pytest.raises(ValueError, match=r"ids: got .*, want \(1, T\)"):
+        planted.answer(model, tokenizer, ids.repeat(2, 1))
     free = copy(tokenizer)
     free.eos_token_id = 28
     with pytest.raises(ValueError, match="max_new_tokens: got 3, want"):

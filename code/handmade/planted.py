@@ -174,8 +174,8 @@ def prompt(tokenizer: Any, question: str) -> Tensor:
     checks.text("question", question)
     if getattr(tokenizer, "chat_template", None) is None:
         raise ValueError(
-            f"tokenizer: got a {type(tokenizer).__name__} without a chat "
-            "template, want one of transformers that has one"
+            f"tokenizer: got {tokenizer!r:.60} without a chat template, want "
+            "one of transformers that has it"
         )
     ids: Tensor = tokenizer.apply_chat_template(
         [{"role": "user", "content": question}],
@@ -192,8 +192,8 @@ def answer(
     eos = getattr(tokenizer, "eos_token_id", None)
     if not isinstance(eos, int):
         raise ValueError(
-            f"tokenizer: got a {type(tokenizer).__name__} without an "
-            "eos_token_id, want one of transformers that has one"
+            f"tokenizer: got {tokenizer!r:.60} without an eos_token_id, want "
+            "one of transformers that has it"
         )
     checks.ids("ids", ids, axes=2)
     checks.need(

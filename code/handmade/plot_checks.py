@@ -1,6 +1,7 @@
 """What the figures refuse: checks apart from the drawing, which pages show."""
 
 from collections.abc import Collection, Iterable, Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,8 @@ def check_text(name: str, value: Any) -> None:
 
 def check_number(name: str, value: Any) -> None:
     """Raise ValueError for what is not one number, or is a bool."""
-    if isinstance(value, bool) or as_numbers(name, value).ndim:
+    one = not getattr(value, "ndim", not isinstance(value, Real))
+    if isinstance(value, bool) or not one:
         raise ValueError(f"{name}: got {value!r:.60}, want a number")
 
 

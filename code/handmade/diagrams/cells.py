@@ -139,8 +139,8 @@ def packing(packed: Packed) -> Drawing:
     positions = getattr(packed, "positions", None)
     if not isinstance(documents, Tensor) or not isinstance(positions, Tensor):
         raise ValueError(
-            f"packed: got a {type(packed).__name__}, want documents and "
-            "positions, as handmade.text.data.pack makes"
+            f"packed: got {packed!r:.60}, want documents and positions, as "
+            "handmade.text.data.pack makes them"
         )
     checks.ids("packed.documents", documents)
     checks.ids("packed.positions", positions)

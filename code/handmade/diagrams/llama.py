@@ -261,8 +261,8 @@ def _sizes(config: Any) -> dict[str, str]:
     for name in names.values():
         if not isinstance(getattr(config, name, None), int):
             raise ValueError(
-                f"config: got a {type(config).__name__} without {name}, want "
-                "a LlamaConfig"
+                f"config: got {config!r:.60} without {name}, want a "
+                "LlamaConfig"
             )
     return {
         letter: f"{getattr(config, name):,}" for letter, name in names.items()
