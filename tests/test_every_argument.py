@@ -35,12 +35,10 @@ LEFT_OUT = {
         "refuses for others: the walk hears what it says"
     ),
     r"(cache\.mended|manifest\..+)": "called by the cache, in its folders",
+    r"contracts\.(limit|device_of)": "asks anything for what it may lack",
     r"diagrams\.(block|columns|flow_table|layered|svg|writing)\..+": (
         "the drawing language: its drawings hear what is asked of them"
     ),
-    r"plot_(axes|bars|cells|frame|svg)\..+": "the same of plots and strips",
-    r"(strip\.brief|tables\.Table)": "what a strip and table() are made of",
-    r"contracts\.(limit|device_of)": "asks anything for what it may lack",
     r"exercises\.[a-z]\w*\..+": "mistakes, and what examines an answer",
     r"experiments\.core\.digest": "called with what JSON gave",
     r"inference\.beam\.(?!beam_search).+": "steps of beam_search",
@@ -48,8 +46,10 @@ LEFT_OUT = {
     r"models\.(config\.read_config|decoder\..+)": "called by a model",
     r"models\.load\.\w+\.(names|cut|join)": "called by load and export",
     r"parity_report\.(error|publish|shown)": "called by parity",
+    r"plot_(axes|bars|cells|frame|svg)\..+": "the same of plots and strips",
     r"record\.(Name\.parse|unknown)": "called by recording, about names",
     r"record\.tensors_of": "takes whatever a module puts out",
+    r"(strip\.brief|tables\.Table)": "what a strip and table() are made of",
     r"text\.((bpe|unigram)_json|keys|template)\..+": "reads a file's parts",
     r"text\.(added_tokens|batch|stream|word_cache)\..+": "of Tokenizer",
     r"text\.embeddings\.Lookup.*": "called by autograd",
