@@ -46,7 +46,7 @@ LEFT_OUT = {
     r"models\.(config\.read_config|decoder\..+)": "called by a model",
     r"models\.load\.\w+\.(names|cut|join)": "called by load and export",
     r"parity_report\.(error|publish|shown)": "called by parity",
-    r"plot_(axes|bars|cells|frame|svg)\..+": "the same of plots and strips",
+    r"plot_(axes|bars|cells|frame|svg)\..+": "what plots are drawn with",
     r"record\.(Name\.parse|unknown)": "called by recording, about names",
     r"record\.tensors_of": "takes whatever a module puts out",
     r"(strip\.brief|tables\.Table)": "what a strip and table() are made of",
