@@ -40,6 +40,8 @@ def test_what_cannot_be_drawn_is_refused():
         pack(played(where="norm"))
     with pytest.raises(ValueError, match=r"rounds: got none, want one"):
         broken_model([])
+    with pytest.raises(ValueError, match=r"rounds: got an int, want one"):
+        broken_model([played(), 3])
     with pytest.raises(ValueError, match=r"rows: got none of a block"):
         bars([row("norm", 0.1)])
     with pytest.raises(ValueError, match=r"difference: got inf, want a fin"):

@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 from functools import cache
 from itertools import combinations, pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -299,6 +300,8 @@ def test_a_flow_is_held_to_a_run():
         ({"q": (2, 3, 5, 8), "k": (2, 3, 5, 7)}, "got K = 7 in k, want 8"),
         ({"x": (2, 5)}, r"got x of \(2, 5\), want \(B, T, D\)"),
         ({"y": (2, 5)}, "got 'y', want one of"),
+        ({"x": "a shape"}, "shapes: got 'a shape' for x, want"),
+        ({"x": 3}, "shapes: got 3 for x, want"),
         (SIZES | {"out": (2, 5, 23)}, r"got H\*K = 23 in out, want 24"),
     ],
 )
@@ -458,6 +461,12 @@ def test_views_show_what_they_read():
             {"a": torch.arange(6)},
             "a, which has memory of its own",
         ),
+        (
+            torch.arange(6, dtype=torch.int32),
+            {"a": torch.ones(6)},
+            "x, views: got a, which",
+        ),
+        (torch.arange(6), {"a": [0]}, "views: a: got a list, want a view"),
         (torch.arange(17), {"a": torch.arange(17)}, "17 numbers"),
         (torch.arange(8).view(2, 2, 2), {}, r"\(2, 2, 2\)"),
         (torch.tensor([0.123]), {}, "got"),
@@ -466,6 +475,12 @@ def test_views_show_what_they_read():
 def test_what_is_no_view_or_does_not_fit_is_refused(x, some, told):
     with pytest.raises(ValueError, match=told):
         diagrams.strides(x, some)
+
+
+def test_the_same_bytes_read_as_other_numbers_are_no_view():
+    x = torch.ones(6)
+    with pytest.raises(ValueError, match=r"got a, which .* another dtype"):
+        diagrams.strides(x, {"a": x.view(torch.int32)})
 
 
 def test_a_slice_is_drawn_in_the_memory_it_shares():
@@ -494,6 +509,8 @@ def test_a_graph_that_cannot_be_drawn_is_refused():
     result, names = loss()
     with pytest.raises(ValueError, match="result: got no grad_fn"):
         diagrams.autograd_graph(torch.ones(3), {})
+    with pytest.raises(ValueError, match="names: w: got None, want a tens"):
+        diagrams.autograd_graph(result, names | {"w": None})
     del names["w"]
     with pytest.raises(ValueError, match=r"leaf of shape \(3, 2\)"):
         diagrams.autograd_graph(result, names)
@@ -527,6 +544,7 @@ def test_a_mask_fills_the_cells_that_are_seen():
         (torch.ones(4, 4), "dtype"),
         (torch.ones(41, 41, dtype=torch.bool), "1 to 40"),
         (torch.ones(0, 0, dtype=torch.bool), "1 to 40"),
+        ([[True]], "a list"),
     ],
 )
 def test_what_is_no_mask_is_refused(mask, told):
@@ -546,6 +564,22 @@ def test_packed_rows_show_where_positions_begin_again():
     assert "document 0 of 9 tokens" in drawn("packing").alt
 
 
+@pytest.mark.parametrize(
+    ("documents", "positions", "told"),
+    [
+        (torch.zeros(2, 3), torch.zeros(2, 3).long(), "documents: got dtype"),
+        (torch.zeros(2, 3).long(), torch.zeros(2, 3), "positions: got dtype"),
+        (torch.zeros(2, 0).long(), torch.zeros(2, 0).long(), r"got .*\(2, 0"),
+        (torch.zeros(2, 3).long(), torch.zeros(2, 2).long(), r"got .*\(2, 2"),
+        ([[0]], [[0]], "want documents and positions"),
+    ],
+)
+def test_what_is_not_packed_is_refused(documents, positions, told):
+    packed = SimpleNamespace(documents=documents, positions=positions)
+    with pytest.raises(ValueError, match=f"^packed.*{told}"):
+        diagrams.packing(packed)
+
+
 def test_heads_have_the_shapes_that_splitting_gives():
     said = words(drawn("split"))
     assert said.count("(2, 5, 24)") == 2
@@ -554,6 +588,8 @@ def test_heads_have_the_shapes_that_splitting_gives():
         diagrams.head_split(torch.zeros(2, 5, 24), 5)
     with pytest.raises(ValueError, match="T <= 12"):
         diagrams.head_split(torch.zeros(2, 13, 24), 3)
+    with pytest.raises(ValueError, match="1 <= D"):
+        diagrams.head_split(torch.zeros(2, 5, 0), 3)
 
 
 @pytest.mark.parametrize(("H", "G"), [(9, 3), (8, 1), (4, 4)])
@@ -622,6 +658,8 @@ def test_a_line_is_as_thick_as_its_weight():
         (-torch.ones(2, 2), None, "negative"),
         (torch.tensor([[float("nan")]]), None, "negative or infinite"),
         (torch.ones(2, 2), ["a"], "tokens: got 1, want 2"),
+        (torch.ones(2, 2), ["a", 3], "tokens: got an int, want a str"),
+        (torch.ones(2, 2), "ab", "tokens: got the str 'ab', want 2 texts"),
     ],
 )
 def test_what_no_router_gives_is_refused(weights, tokens, told):
@@ -636,9 +674,11 @@ def test_each_part_of_the_llama_leads_to_its_page():
     lit = [a for a in root.iter("a") if a.get("aria-current")]
     assert [a.get("href") for a in lit] == [ADDRESSES["rope"]]
     assert "rotary positions" in "".join(lit[0].itertext())
-    for wrong in ({"links": {"alibi": "#"}}, {"lit": "alibi"}):
-        with pytest.raises(ValueError, match="part: got 'alibi', want one of"):
-            diagrams.model(**wrong)
+    for name, wrong in (("links", {"alibi": "#"}), ("lit", "alibi")):
+        with pytest.raises(ValueError, match=f"{name}: got 'alibi', want one"):
+            diagrams.model(**{name: wrong})
+    with pytest.raises(ValueError, match="links: got None, want an address"):
+        diagrams.model(links={"rope": None})
 
 
 def test_the_llamas_sizes_are_the_configs():

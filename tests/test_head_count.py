@@ -83,5 +83,7 @@ def test_the_controls_are_joined_in_the_front_end():
 def test_weights_that_do_not_fit_are_an_error():
     with pytest.raises(ValueError, match=r"weights: .* for 3 heads"):
         count_heads(["a"] * 5, {3: weights(2)}, d_model=12, heads=3)
+    with pytest.raises(ValueError, match=r"heads: got 2, want one of \[3\]"):
+        count_heads(["a"] * 5, {3: weights(3)}, d_model=12, heads=2)
     with pytest.raises(ValueError, match="divisor of 12"):
         count_heads(["a"] * 5, {5: weights(5)}, d_model=12, heads=5)

@@ -2,13 +2,13 @@
 
 from copy import copy
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
 from handmade import planted
 from handmade.models.llama import Llama, LlamaConfig
 from handmade.parity import differences
+from handmade.weights.pretrained import Pretrained
 
 LAYERS = 22
 IDS = torch.tensor([[1, 7, 3, 9, 2]])
@@ -67,10 +67,17 @@ def test_the_repeated_block_keeps_its_place_in_a_cache(model):
     assert [block.attn.layer for block in wrong.blocks] == [*range(LAYERS)]
 
 
+@pytest.mark.parametrize("index", [0, LAYERS])
+def test_only_a_block_with_one_before_it_can_repeat_it(model, index):
+    with pytest.raises(ValueError, match=f"index: got {index}, want"):
+        planted.repeated_block(model, index=index)
+
+
 class Tokenizer:
     """Words by their length; the chat format is no more than that."""
 
     eos_token_id = 0
+    chat_template = "the words"
 
     def apply_chat_template(self, chat, **_):
         words = chat[0]["content"].split()
@@ -85,6 +92,8 @@ def test_an_answer_without_an_end_is_refused(model):
     tokenizer = Tokenizer()
     ids = planted.prompt(tokenizer, "why not")
     assert ids.tolist() == [[3, 3]]
+    with pytest.raises(ValueError, match=r"ids: got .*, want \(1, T\)"):
+        planted.answer(model, tokenizer, ids.repeat(2, 1))
     free = copy(tokenizer)
     free.eos_token_id = 28
     with pytest.raises(ValueError, match="max_new_tokens: got 3, want"):
@@ -102,7 +111,12 @@ def test_the_seed_settles_the_order_and_nothing_else(model, monkeypatch):
         calls.append(model)
         return "right" if model.ours else "broken"
 
-    class Checkpoint(SimpleNamespace):
+    class Checkpoint(Pretrained):
+        weights, config = {}, {}
+
+        def __init__(self):
+            """Have no files."""
+
         def hf_model(self, attn):
             return model.to_hf()
 
@@ -124,8 +138,8 @@ def test_the_seed_settles_the_order_and_nothing_else(model, monkeypatch):
     monkeypatch.setattr(Llama, "from_weights", from_weights)
     orders = set()
     for seed in range(6):
-        rounds = planted.play(Checkpoint(weights={}, config={}), seed)
-        again = planted.play(Checkpoint(weights={}, config={}), seed)
+        rounds = planted.play(Checkpoint(), seed)
+        again = planted.play(Checkpoint(), seed)
         assert [r.broken for r in rounds] == [r.broken for r in again]
         orders.add(tuple(r.broken for r in rounds))
         for played in rounds:

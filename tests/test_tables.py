@@ -118,6 +118,9 @@ def test_what_is_written_is_text():
         ({"good": [2]}, "good: got 2, want a row below 1"),
         ({"bad": [(0, "c")]}, r"bad: got \(0, 'c'\)"),
         ({"bad": ["a"]}, "bad: got 'a'"),
+        ({"columns": ["a", 2]}, "columns: got 2, want a str"),
+        ({"words": ("a", "b", "c")}, "words: got 3, want 2"),
+        ({"words": ("a", None)}, "words: got None, want a str"),
     ],
 )
 def test_what_a_table_refuses(wrong, message):

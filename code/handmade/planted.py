@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
+from handmade import checks
 from handmade.blocks.norms import RMSNorm
 from handmade.contracts import Decoder
 from handmade.inference.generate import generate
@@ -75,7 +76,7 @@ def centred_norms(model: Llama) -> Llama:
 def repeated_block(model: Llama, index: int = 20) -> Llama:
     """Load the weights of the block before into block `index`."""
     wrong = shared_copy(model)
-    block: Any = deepcopy(wrong.blocks[index - 1], _kept(wrong))
+    block = _block_before(wrong, index)
     block.attn.layer = index  # its place in the cache is its own
     wrong.blocks[index] = block
     return wrong
@@ -83,7 +84,17 @@ def repeated_block(model: Llama, index: int = 20) -> Llama:
 
 def shared_copy(model: Llama) -> Llama:
     """Copy the modules of a model, but share every weight."""
+    checks.kind("model", model, Llama, "a Llama")
     return deepcopy(model, _kept(model))
+
+
+def _block_before(model: Llama, index: int) -> Any:
+    checks.whole("index", index)
+    last = len(model.blocks) - 1
+    checks.need(
+        index <= last, "index", index, f"one of the blocks 1 to {last}"
+    )
+    return deepcopy(model.blocks[index - 1], _kept(model))
 
 
 def _kept(model: Llama) -> dict[int, Any]:
@@ -125,6 +136,10 @@ def play(checkpoint: Pretrained, seed: int = 0) -> list[Round]:
     those on the question's own tokens. The seed settles which answer stands
     first. Raises ValueError where an answer does not end.
     """
+    checks.kind(
+        "checkpoint", checkpoint, Pretrained, "a checkpoint, as smollm2()"
+    )
+    checks.whole("seed", seed, at_least=0)
     right = Llama.from_weights(checkpoint.weights, checkpoint.config)
     theirs = checkpoint.hf_model(attn="sdpa")
     tokenizer = checkpoint.hf_tokenizer()
@@ -156,6 +171,12 @@ def play(checkpoint: Pretrained, seed: int = 0) -> list[Round]:
 
 def prompt(tokenizer: Any, question: str) -> Tensor:
     """Return the ids (1, T) of a question, in the model's chat format."""
+    checks.text("question", question)
+    if getattr(tokenizer, "chat_template", None) is None:
+        raise ValueError(
+            f"tokenizer: got {tokenizer!r:.60} without a chat template, want "
+            "one of transformers that has it"
+        )
     ids: Tensor = tokenizer.apply_chat_template(
         [{"role": "user", "content": question}],
         add_generation_prompt=True,
@@ -168,7 +189,16 @@ def answer(
     model: Decoder, tokenizer: Any, ids: Tensor, max_new_tokens: int = 128
 ) -> str:
     """Return the model's whole answer. Raises ValueError if it has no end."""
-    eos = tokenizer.eos_token_id
+    eos = getattr(tokenizer, "eos_token_id", None)
+    if not isinstance(eos, int):
+        raise ValueError(
+            f"tokenizer: got {tokenizer!r:.60} without an eos_token_id, want "
+            "one of transformers that has it"
+        )
+    checks.ids("ids", ids, axes=2)
+    checks.need(
+        ids.shape[0] == 1, "ids", f"shape {tuple(ids.shape)}", "(1, T)"
+    )
     out = generate(model, ids, max_new_tokens=max_new_tokens, eos_id=eos)
     if out[0, -1] != eos:
         raise ValueError(

@@ -1,22 +1,27 @@
 """What the figures refuse: checks apart from the drawing, which pages show."""
 
 from collections.abc import Collection, Iterable, Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 
-def check_figure(xlabel: str, ylabel: str, height: float) -> None:
+def check_figure(xlabel: str, ylabel: str, title: str, height: float) -> None:
     """Raise ValueError for a figure without names or height."""
+    check_text("xlabel", xlabel)
+    check_text("ylabel", ylabel)
+    check_text("title", title)
     if not (xlabel and ylabel):
         raise ValueError(
             f"xlabel, ylabel: got {xlabel!r} and {ylabel!r}, want both"
         )
-    if not isinstance(height, float | int) or not 0 < height < 100:
+    check_number("height", height)
+    if not 0 < height < 100:
         raise ValueError(f"height: got {height!r}, want inches > 0")
 
 
-def check_lines(x: np.ndarray, series: Any, log: str) -> None:
+def check_lines(x: np.ndarray, series: Any, log: str, level: Any) -> None:
     """Raise ValueError for what ``plots.lines`` cannot draw."""
     if x.ndim != 1 or not len(x):
         raise ValueError(f"x: got shape {x.shape}, want (points,)")
@@ -24,6 +29,8 @@ def check_lines(x: np.ndarray, series: Any, log: str) -> None:
         raise ValueError(f"series: got {series!r:.60}, want a dict of some")
     if log not in ("", "x", "y", "xy"):
         raise ValueError(f'log: got {log!r}, want "", "x", "y" or "xy"')
+    if level is not None:
+        check_number("level", level)
 
 
 def check_shape(
@@ -59,9 +66,15 @@ def check_bars(
 
 
 def check_heatmap(
-    values: np.ndarray, xticks: Any, yticks: Any, limit: Any, numbers: str
+    values: np.ndarray,
+    xticks: Any,
+    yticks: Any,
+    label: str,
+    limit: Any,
+    numbers: str,
 ) -> None:
     """Raise ValueError for what ``plots.heatmap`` cannot draw."""
+    check_text("label", label)
     if values.ndim != 2 or not values.size or np.isinf(values).any():
         raise ValueError(
             f"values: got shape {values.shape}, {np.isinf(values).sum()} "
@@ -73,9 +86,24 @@ def check_heatmap(
     ):
         if len(ticks) not in (0, n):
             raise ValueError(f"{name}: got {len(ticks)}, want {n} or none")
-    if limit is not None and not 0 < limit < np.inf:
-        raise ValueError(f"limit: got {limit!r}, want a number > 0")
+    if limit is not None:
+        check_number("limit", limit)
+        if not 0 < limit < np.inf:
+            raise ValueError(f"limit: got {limit!r}, want a number > 0")
     check_format("numbers", numbers)
+
+
+def check_text(name: str, value: Any) -> None:
+    """Raise ValueError for what is no str."""
+    if not isinstance(value, str):
+        raise ValueError(f"{name}: got {value!r:.60}, want a str")
+
+
+def check_number(name: str, value: Any) -> None:
+    """Raise ValueError for what is not one number, or is a bool."""
+    one = not getattr(value, "ndim", not isinstance(value, Real))
+    if isinstance(value, bool) or not one:
+        raise ValueError(f"{name}: got {value!r:.60}, want a number")
 
 
 def as_numbers(name: str, values: Any) -> np.ndarray:
@@ -90,6 +118,14 @@ def as_numbers(name: str, values: Any) -> np.ndarray:
         raise ValueError(
             f"{name}: got {values!r:.60}, want numbers ({error})"
         ) from error
+
+
+def as_rows(name: str, values: Any) -> np.ndarray:
+    """Numbers as a matrix; a vector is its one row."""
+    found = as_numbers(name, values)
+    if not found.ndim:
+        raise ValueError(f"{name}: got {values!r:.60}, want several numbers")
+    return np.atleast_2d(found)
 
 
 def as_texts(name: str, labels: Any) -> list[str]:

@@ -18,6 +18,7 @@ from handmade.plot_bars import widest as widest_line
 from handmade.plot_cells import draw_cells, draw_scale
 from handmade.plot_checks import (
     as_numbers,
+    as_rows,
     as_texts,
     check_bars,
     check_figure,
@@ -62,8 +63,8 @@ def lines(
     in inches, of a figure 4.7 inches wide.
     """
     at = as_numbers("x", x)
-    check_lines(at, series, log)
-    check_figure(xlabel, ylabel, height)
+    check_lines(at, series, log, level)
+    check_figure(xlabel, ylabel, title, height)
     runs = {}
     for label, values in series.items():
         runs[label] = np.atleast_2d(as_numbers("series", values))
@@ -172,7 +173,7 @@ def bars(
     series = values if isinstance(values, Mapping) else {"": values}
     labels = as_texts("labels", labels)
     check_bars(labels, series, highlight, numbers)
-    check_figure(xlabel, ylabel, height)
+    check_figure(xlabel, ylabel, title, height)
     drawn = []
     for i, (name, heights) in enumerate(series.items()):
         heights = as_numbers("values", heights)
@@ -226,9 +227,9 @@ def heatmap(
     such as ".2f" to write in the cells where they have room, ``label`` the
     name of the colour scale.
     """
-    values = np.atleast_2d(as_numbers("values", values))
-    check_heatmap(values, xticks, yticks, limit, numbers)
-    check_figure(xlabel, ylabel, 1 if height is None else height)
+    values = as_rows("values", values)
+    check_heatmap(values, xticks, yticks, label, limit, numbers)
+    check_figure(xlabel, ylabel, title, 1 if height is None else height)
     limit = limit or float(np.nanmax(np.abs(values), initial=1e-12))
     signed = bool((values < 0).any())
     rows, columns = values.shape

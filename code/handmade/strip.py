@@ -47,6 +47,8 @@ class Step:
         checks.text("name", self.name)
         checks.kind("value", self.value, torch.Tensor, "the station's tensor")
         checks.text("what", self.what)
+        place = "a place in its shape, as a tuple"
+        checks.kind("at", self.at, (tuple, type(None)), place)
         sizes, at = list(self.value.shape), self.at or ()
         known = len(sizes) - len(at) in (0, 1) and all(
             isinstance(i, int) and 0 <= i < n

@@ -40,7 +40,15 @@ def table(
         if not isinstance(rows[0], Mapping):
             raise ValueError("columns: got none, want the headings")
         columns = list(rows[0])
-    headings = [str(name) for name in _listed("columns", columns)]
+    headings = _listed("columns", columns)
+    for name in headings:
+        _check_text("columns", name)
+    _check_text("caption", caption)
+    said = _listed("words", words)
+    for word in said:
+        _check_text("words", word)
+    if len(said) != len(SIGNS):
+        raise ValueError(f"words: got {len(said)}, want {len(SIGNS)}")
     formats = columns if isinstance(columns, Mapping) else {}
     for name, code in formats.items():
         _check_format(name, code)
@@ -48,7 +56,7 @@ def table(
     marks = {
         _place(mark, headings, len(rows), kind): kind
         for kind, marked in (("good", good), ("bad", bad))
-        for mark in marked
+        for mark in _listed(kind, marked, empty=True)
     }
     codes = [formats.get(name, "") for name in columns]
     cells = [
@@ -56,7 +64,7 @@ def table(
         for row in values
     ]
     right = [all(map(_is_number, each)) for each in zip(*values, strict=True)]
-    says = dict(zip(SIGNS, words, strict=True))
+    says = dict(zip(SIGNS, said, strict=True))
     return Table(headings, cells, right, marks, says, caption)
 
 
@@ -164,13 +172,18 @@ class Table:
         return {"text/html": self.html(), "text/plain": str(self)}
 
 
-def _listed(name: str, values: Any) -> list[Any]:
+def _listed(name: str, values: Any, *, empty: bool = False) -> list[Any]:
     if isinstance(values, str) or not hasattr(values, "__iter__"):
         raise ValueError(f"{name}: got {values!r:.60}, want several")
     found = list(values)
-    if not found:
+    if not (found or empty):
         raise ValueError(f"{name}: got none, want at least one")
     return found
+
+
+def _check_text(name: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise ValueError(f"{name}: got {value!r:.60}, want a str")
 
 
 def _values(i: int, row: Any, columns: list[str]) -> list[Any]:

@@ -31,6 +31,7 @@ def call(on=None, *, then=lambda result: result, fails="", **given) -> Call:
 
 from valid_calls import (  # noqa: E402
     blocks,
+    drawn,
     inference,
     models,
     shown,
@@ -40,5 +41,5 @@ from valid_calls import (  # noqa: E402
 )
 
 CALLS: dict[str, Callable[..., Call]] = {}
-for part in (blocks, inference, models, shown, text, weights, widgets):
+for part in (blocks, drawn, inference, models, shown, text, weights, widgets):
     CALLS |= part.CALLS

@@ -9,6 +9,7 @@ from handmade.models.llama import Llama, LlamaConfig
 from torch import nn
 
 from valid_calls import call
+from valid_calls.weights import pretrained
 
 SIZES = {
     "vocab_size": 11,
@@ -48,6 +49,33 @@ def hf_config():
 
 def weights():
     return load.export(llama(), Llama.HF_WEIGHTS)
+
+
+class Chat:
+    """The ids of every question are the same; an id is its own text."""
+
+    chat_template = "no words"
+
+    def __init__(self, eos=0):
+        self.eos_token_id = eos
+
+    def apply_chat_template(self, chat, **_):
+        return {"input_ids": ids()[:1]}
+
+    def decode(self, ids, **_):
+        return " ".join(map(str, ids.tolist()))
+
+
+def answered():
+    """A model's answer of one token, which ends it."""
+    model = llama()
+    end = int(model(ids()[:1])[0, -1].argmax())
+    return {
+        "model": model,
+        "tokenizer": Chat(end),
+        "ids": ids()[:1],
+        "max_new_tokens": 1,
+    }
 
 
 def trial(**more):
@@ -131,6 +159,15 @@ CALLS = {
         weights={"a": torch.ones(1), "b": torch.ones(1).half()}, config={}
     ),
     "models.load.as_rule": lambda: call(entry="w.{}"),
+    "planted.wrong_theta": lambda: call(model=llama()),
+    "planted.centred_norms": lambda: call(model=llama()),
+    "planted.repeated_block": lambda: call(model=llama(), index=1),
+    "planted.shared_copy": lambda: call(model=llama()),
+    "planted.prompt": lambda: call(tokenizer=Chat(), question="a"),
+    "planted.answer": lambda: call(**answered()),
+    "planted.play": lambda tmp: call(
+        checkpoint=pretrained(tmp), seed=1, fails="max_seq_len = 64"
+    ),
     "training.loop.train": lambda: call(**training()),
     "training.loop.next_token_loss": lambda: call(model=llama(), ids=ids()),
     "training.recall.train_recall": lambda: call(

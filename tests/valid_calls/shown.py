@@ -65,7 +65,7 @@ CALLS = {
         got=x(), want=x(), chosen=torch.ones(4).bool()
     ),
     "gaps.row_scales": lambda: call(want=x(), chosen=torch.ones(4).bool()),
-    "notebook.glue": lambda: call(name="a", value="b"),
+    "notebook.glue": lambda: call(name="a", value="b", sets={"head": 1}),
     "parity.parity": lambda: call(
         **compared(), name="a model", where={"{}": tokens()}, rtol=0.1
     ),
@@ -88,7 +88,7 @@ CALLS = {
     "record.call": lambda: call(model=model(), inputs=x()),
     "record.arguments": lambda: call(inputs=x()),
     "record.modules_of": lambda: call(model=model()),
-    "strip.Step": lambda: call(name="a", value=x(), what="b"),
+    "strip.Step": lambda: call(name="a", value=x(), what="b", at=(1, 2)),
     "strip.Strip": lambda: call(steps=[Step("a", x(), "b")]),
     "strip.follow": lambda: call(
         model=model(), inputs=x(), stations={"0": "a"}

@@ -1,6 +1,9 @@
 """Right calls of `handmade.widgets` and `handmade.exercises`."""
 
 import torch
+from handmade.exercises import check
+from handmade.parity import ParityRow
+from handmade.planted import BUGS, Round
 from handmade.text.bpe import BPETokenizer
 from handmade.widgets.attention_patterns import Panel
 
@@ -22,6 +25,17 @@ def panel():
     }
 
 
+def played():
+    rows = [
+        ParityRow(name, name, pattern, torch.float32, 0.1, 1.0, (), (), ())
+        for name, pattern in (
+            ("blocks.0.attn", "blocks.{}.attn"),
+            ("blocks.0", "blocks.{}"),
+        )
+    ]
+    return Round(bug=BUGS[0], answers=("a", "b"), rows=(rows, rows), broken=1)
+
+
 def saturated():
     return {
         "q_NK": torch.randn(2, 4),
@@ -40,11 +54,18 @@ CALLS = {
         name="scaled-dot-product",
         fn=torch.nn.functional.scaled_dot_product_attention,
     ),
+    "exercises.Check.show": lambda: call(
+        check,
+        name="scaled-dot-product",
+        fn=torch.nn.functional.scaled_dot_product_attention,
+    ),
     "exercises.lookup": lambda: call(name="scaled-dot-product"),
     "widgets.attention_patterns.Panel": lambda: call(**panel()),
     "widgets.attention_patterns.explore": lambda: call(
         panels=[Panel(**panel())]
     ),
+    "widgets.broken_model.broken_model": lambda: call(rounds=[played()]),
+    "widgets.broken_model.pack": lambda: call(played=played()),
     "widgets.head_count.count_heads": lambda: call(
         tokens=TOKENS,
         weights={1: weights(2, 1), 2: weights(2, 2)},

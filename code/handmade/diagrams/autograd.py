@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from handmade import checks
 from handmade.diagrams.columns import Edge, Key
 from handmade.diagrams.layered import levels, place
 from handmade.diagrams.svg import MUTED, PALETTE, Canvas, Drawing
@@ -23,6 +24,10 @@ def autograd_graph(result: Tensor, names: Mapping[str, Tensor]) -> Drawing:
     Raises ValueError for a tensor without a graph, one of more than 24
     functions, and for a leaf that has no name.
     """
+    checks.kind("result", result, Tensor, "a tensor")
+    checks.mapping("names", names, "a dict from name to tensor")
+    for name, tensor in names.items():
+        checks.kind(f"names: {name}", tensor, Tensor, "a tensor")
     if result.grad_fn is None:
         raise ValueError("result: got no grad_fn, want a computed tensor")
     called = {id(t.grad_fn): n for n, t in names.items() if t.grad_fn}

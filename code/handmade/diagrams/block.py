@@ -84,11 +84,11 @@ def back(canvas: Canvas, x: float, y: float, to_x: float, to: float) -> None:
         f"Q{number(x)} {number(to)} {number(x - 10)} {number(to)}"
         f"H{number(to_x + 15)}"
     )
-    plus(canvas, to_x, to)
+    _plus(canvas, to_x, to)
     canvas.head(to_x + 10, to, "left")
 
 
-def plus(canvas: Canvas, x: float, y: float) -> None:
+def _plus(canvas: Canvas, x: float, y: float) -> None:
     """Draw a sum that stands in the stream."""
     canvas.parts.append(
         f'<circle cx="{number(x)}" cy="{number(y)}" r="10" fill="{PAPER}" '

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from handmade import checks
 from handmade.diagrams.svg import ACCENT, GRID, MUTED, PALETTE, Canvas, Drawing
 from handmade.diagrams.writing import (
     LINE,
@@ -25,6 +26,7 @@ def masks(which: Mapping[str, Tensor]) -> Drawing:
     Each is bool, (T, S), or with axes of length 1 before these.
     Raises ValueError for other shapes and dtypes.
     """
+    checks.mapping("which", which, "a dict from name to mask")
     grids = {name: _grid(name, mask) for name, mask in which.items()}
     if not grids:
         raise ValueError("which: got no mask, want at least one")
@@ -49,11 +51,10 @@ def masks(which: Mapping[str, Tensor]) -> Drawing:
 
 
 def _grid(name: str, mask: Tensor) -> list[list[bool]]:
+    checks.yes_or_no(name, mask)
     shape = shape_text(tuple(mask.shape))
     if mask.ndim < 2 or any(n != 1 for n in mask.shape[:-2]):
         raise ValueError(f"{name}: got shape {shape}, want one of (T, S)")
-    if mask.dtype.is_floating_point or mask.dtype.is_complex:
-        raise ValueError(f"{name}: got dtype {mask.dtype}, want bool")
     if not 1 <= min(mask.shape[-2:]) <= max(mask.shape[-2:]) <= MOST:
         raise ValueError(f"{name}: got shape {shape}, want 1 to {MOST}")
     rows: list[list[bool]] = mask.reshape(mask.shape[-2:]).bool().tolist()
@@ -132,10 +133,22 @@ class Packed(Protocol):
 def packing(packed: Packed) -> Drawing:
     """Draw rows of packed documents: a colour each, positions from 0 in each.
 
-    Raises ValueError for documents and positions of unequal shapes.
+    Raises ValueError for documents and positions of unequal shapes, or none.
     """
-    documents, positions = packed.documents, packed.positions
-    if documents.ndim != 2 or documents.shape != positions.shape:
+    documents = getattr(packed, "documents", None)
+    positions = getattr(packed, "positions", None)
+    if not isinstance(documents, Tensor) or not isinstance(positions, Tensor):
+        raise ValueError(
+            f"packed: got {packed!r:.60}, want documents and positions, as "
+            "handmade.text.data.pack makes them"
+        )
+    checks.ids("packed.documents", documents)
+    checks.ids("packed.positions", positions)
+    if (
+        documents.ndim != 2
+        or documents.shape != positions.shape
+        or not documents.numel()
+    ):
         raise ValueError(
             f"packed: got documents {shape_text(tuple(documents.shape))} and "
             f"positions {shape_text(tuple(positions.shape))}, want two (N, T)"

@@ -42,9 +42,24 @@ def flow(table: str, shapes: Mapping[str, Any] | None = None) -> Drawing:
     in the table, and where one letter has two sizes.
     """
     read = parse(table)
-    sizes = {name: shape_of(value) for name, value in (shapes or {}).items()}
+    sizes = _sizes({} if shapes is None else shapes)
     check(read.shapes, sizes)
     return _draw(read, sizes)
+
+
+def _sizes(shapes: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    want = "a dict from name to tensor or shape"
+    if not isinstance(shapes, Mapping):
+        raise ValueError(f"shapes: got {shapes!r:.60}, want {want}")
+    sizes = {}
+    for name, value in shapes.items():
+        try:
+            sizes[name] = shape_of(value)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"shapes: got {value!r:.60} for {name}, want {want}"
+            ) from None
+    return sizes
 
 
 def _draw(read: Flow, sizes: Mapping[str, tuple[int, ...]]) -> Drawing:

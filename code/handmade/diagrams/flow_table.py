@@ -34,6 +34,8 @@ class Flow:
 
 def parse(table: str) -> Flow:
     """Read a table; ValueErrors name the line."""
+    if not isinstance(table, str):
+        raise ValueError(f"table: got {table!r:.60}, want lines in a str")
     written = [
         (n, [part.strip() for part in line.split("->")])
         for n, line in enumerate(table.strip().splitlines(), 1)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from handmade.checks import need, whole
+from handmade.checks import need, numbers, whole
 from handmade.diagrams.svg import INK, MUTED, PALETTE, Canvas, Drawing
 from handmade.diagrams.writing import (
     LINE,
@@ -21,11 +21,13 @@ def head_split(x: Tensor, n_heads: int) -> Drawing:
     ValueError where the heads do not divide D, or D is above 48, T above 12.
     """
     whole("n_heads", n_heads)
+    numbers("x", x)
     shape = shape_text(tuple(x.shape))
     need(x.ndim == 3, "x", f"shape {shape}", "(B, T, D)")
     _, T, D = x.shape
     need(D % n_heads == 0, "n_heads", n_heads, f"a divisor of D = {D}")
-    need(T <= 12 and D <= 48, "x", f"shape {shape}", "T <= 12 and D <= 48")
+    fits = 1 <= T <= 12 and 1 <= D <= 48
+    need(fits, "x", f"shape {shape}", "1 <= T <= 12 and 1 <= D <= 48")
     split = torch.unflatten(x, -1, (n_heads, -1)).transpose(-3, -2)
     canvas, K, gap = Canvas(), D // n_heads, 12.0
     cell = min(14.0, (340 - gap * (n_heads - 1)) / D)

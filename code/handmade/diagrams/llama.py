@@ -46,11 +46,21 @@ def model(
     letters. ``lit`` names a part to fill. Raises ValueError for a part that
     is not drawn.
     """
-    links = links or {}
-    for part in (*links, *([lit] if lit else [])):
-        if part not in PARTS:
-            raise ValueError(f"part: got {part!r}, want one of {PARTS}")
+    links = {} if links is None else links
+    _check(links, lit)
     return _Model(config, links, lit).draw()
+
+
+def _check(links: Mapping[str, str], lit: str | None) -> None:
+    if not isinstance(links, Mapping):
+        raise ValueError(f"links: got {links!r:.60}, want part -> address")
+    for part, address in links.items():
+        if part not in PARTS:
+            raise ValueError(f"links: got {part!r}, want one of {PARTS}")
+        if not isinstance(address, str):
+            raise ValueError(f"links: got {address!r:.60}, want an address")
+    if lit is not None and lit not in PARTS:
+        raise ValueError(f"lit: got {lit!r:.60}, want one of {PARTS}")
 
 
 class _Model:
@@ -248,6 +258,12 @@ def _sizes(config: Any) -> dict[str, str]:
     }
     if config is None:
         return {letter: letter for letter in names}
+    for name in names.values():
+        if not isinstance(getattr(config, name, None), int):
+            raise ValueError(
+                f"config: got {config!r:.60} without {name}, want a "
+                "LlamaConfig"
+            )
     return {
         letter: f"{getattr(config, name):,}" for letter, name in names.items()
     }

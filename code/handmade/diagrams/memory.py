@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from handmade import checks
 from handmade.diagrams.svg import INK, MUTED, PALETTE, Canvas, Drawing
 from handmade.diagrams.writing import (
     LINE,
@@ -95,6 +96,8 @@ def _cell(canvas: Canvas, x: float, y: float, value: float, row: int) -> None:
 
 
 def _check(x: Tensor, views: Mapping[str, Tensor]) -> None:
+    checks.numbers("x", x)
+    checks.mapping("views", views, "a dict from name to a view of x")
     numbers = x.untyped_storage().nbytes() // x.itemsize
     if not 1 <= x.ndim <= 2 or not 1 <= numbers <= MOST:
         raise ValueError(
@@ -104,10 +107,12 @@ def _check(x: Tensor, views: Mapping[str, Tensor]) -> None:
     if not views:
         raise ValueError("views: got none, want at least one")
     for name, view in views.items():
+        checks.kind(f"views: {name}", view, Tensor, "a view of x")
         same = view.untyped_storage().data_ptr()
-        if same != x.untyped_storage().data_ptr():
+        if same != x.untyped_storage().data_ptr() or view.dtype != x.dtype:
             raise ValueError(
-                f"views: got {name}, which has memory of its own, want views"
+                f"x, views: got {name}, which has memory of its own or "
+                "another dtype, want views of x"
             )
         room = (336 - text_width("strides (1, 3)", SMALL, mono=True)) / CELL
         if not 1 <= view.ndim <= 2 or view.shape[-1] > room:

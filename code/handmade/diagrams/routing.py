@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from handmade.checks import need
+from handmade.checks import floats, need, several, text
 from handmade.diagrams.svg import MUTED, PALETTE, Canvas, Drawing
 from handmade.diagrams.writing import (
     LINE,
@@ -27,6 +27,7 @@ def moe_routing(
     that are not two axes of at most 24, negative or not finite, and for
     another number of texts.
     """
+    floats("weights", weights)
     shape = shape_text(tuple(weights.shape))
     need(weights.ndim == 2, "weights", f"shape {shape}", "(N, E)")
     N, E = weights.shape
@@ -36,8 +37,11 @@ def moe_routing(
     finite = all(0 <= w < float("inf") for row in table for w in row)
     need(finite, "weights", "a negative or infinite one", "0 or more")
     texts = [f"token {n}" for n in range(N)] if tokens is None else tokens
+    several("tokens", texts, f"{N} texts, one a row")
+    for each in texts:
+        text("tokens", each)
     need(len(texts) == N, "tokens", len(texts), f"{N}, one a row")
-    return _draw(table, [_short(text) for text in texts])
+    return _draw(table, [_short(each) for each in texts])
 
 
 def _short(text: str) -> str:

@@ -16,6 +16,7 @@ import ipywidgets as ipw
 import torch
 import traitlets
 
+from handmade import checks
 from handmade.widgets.base import (
     TRACK,
     Explorable,
@@ -39,6 +40,11 @@ class Panel:
 
     def __post_init__(self) -> None:
         check_labels("label", [self.label])
+        checks.mapping("tokens", self.tokens, "a dict from length to tokens")
+        checks.mapping(
+            "weights", self.weights, "a dict from length to (L, H, n, n)"
+        )
+        checks.flag("causal", self.causal)
         if not self.weights or self.weights.keys() != self.tokens.keys():
             raise ValueError(
                 f"tokens, weights: got lengths {[*self.tokens]} and "
@@ -128,8 +134,11 @@ def explore(
     ``key`` say which cell is marked, of 12 tokens or as many as there are.
     Raises ValueError for a place that no panel has.
     """
-    if not panels or not all(isinstance(p, Panel) for p in panels):
-        raise ValueError(f"panels: got {panels!r}, want at least one Panel")
+    want = "at least one Panel, in a list"
+    checks.several("panels", panels, want)
+    checks.need(len(panels) > 0, "panels", "none", want)
+    for panel in panels:
+        checks.kind("panels", panel, Panel, want)
     packs = [panel.packed() for panel in panels]
     # a causal panel can be cut anywhere, so the others set the steps
     lengths = sorted({n for panel in panels for n in panel.weights})

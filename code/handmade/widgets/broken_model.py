@@ -11,7 +11,7 @@ from typing import Any
 
 import traitlets
 
-from handmade.checks import need
+from handmade.checks import kind, need
 from handmade.parity import ParityRow
 from handmade.planted import Round
 from handmade.tolerances import TOLERANCES
@@ -38,9 +38,13 @@ class BrokenModel(Explorable):
 
 def broken_model(rounds: Iterable[Round]) -> Explorer:
     """Return the game, one round after the other."""
-    packed = [pack(each) for each in rounds]
-    need(bool(packed), "rounds", "none", "one or more")
-    return Explorer([BrokenModel(rounds=packed)])
+    want = "one or more of handmade.planted.Round"
+    kind("rounds", rounds, Iterable, want)
+    listed = list(rounds)
+    need(bool(listed), "rounds", "none", want)
+    for each in listed:
+        kind("rounds", each, Round, want)
+    return Explorer([BrokenModel(rounds=[pack(each) for each in listed])])
 
 
 def pack(played: Round) -> dict[str, Any]:
@@ -48,6 +52,7 @@ def pack(played: Round) -> dict[str, Any]:
 
     Raises ValueError where the bug shows outside of the blocks only.
     """
+    kind("played", played, Round, "a handmade.planted.Round")
     bug, first = played.bug, played.first_wrong()
     place = IN_A_BLOCK.fullmatch(first.layer)
     if place is None or place[2] not in PLACES:

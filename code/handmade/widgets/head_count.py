@@ -14,6 +14,7 @@ import ipywidgets as ipw
 import torch
 import traitlets
 
+from handmade import checks
 from handmade.widgets.attention_patterns import to_levels
 from handmade.widgets.base import (
     TRACK,
@@ -64,12 +65,10 @@ def count_heads(
     """
     tokens = check_labels("tokens", tokens)
     n = len(tokens)
-    if not isinstance(weights, Mapping) or heads not in weights:
-        raise ValueError(
-            f"weights: got {_keys(weights)}, want a dict with the {heads!r} "
-            "heads to begin with"
-        )
+    checks.mapping("weights", weights, "a dict from heads to (L, H, T, T)")
     d_model = check_whole("d_model", d_model, 1, 2**20)
+    heads = check_whole("heads", heads, 1, d_model)
+    checks.need(heads in weights, "heads", heads, f"one of {[*weights]}")
     for H, w in weights.items():
         check_whole("weights", H, 1, d_model)
         check_tensor("weights", w, "L", "H", "T", "T")
@@ -104,7 +103,3 @@ def count_heads(
             options=names, index=query, description="who looks", **TRACK
         ),
     )
-
-
-def _keys(weights: object) -> object:
-    return [*weights] if isinstance(weights, Mapping) else weights

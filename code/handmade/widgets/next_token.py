@@ -27,6 +27,7 @@ import numpy as np
 import traitlets
 from torch import Tensor
 
+from handmade import checks
 from handmade.widgets.base import (
     TRACK,
     Explorable,
@@ -75,6 +76,7 @@ def next_token(
     of a row -inf.
     """
     prompts = check_labels("prompts", prompts)
+    checks.function("decode", decode, "a function from an id to its text")
     if not isinstance(logits, Tensor) or not logits.is_floating_point():
         got = getattr(logits, "dtype", type(logits).__name__)
         raise ValueError(f"logits: got {got}, want a tensor of numbers")

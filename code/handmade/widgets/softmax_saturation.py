@@ -12,6 +12,7 @@ import ipywidgets as ipw
 import torch
 import traitlets
 
+from handmade import checks
 from handmade.widgets.base import (
     TRACK,
     Explorable,
@@ -60,6 +61,9 @@ def saturation(
     norms of the gradient at each query's scores and at the query
     (N, K), (S, K), (N, S) -> (N, S), (N,), (N,)
     """
+    _check(q_NK, k_SK, upstream_NS)
+    width = check_whole("width", width, 1, q_NK.shape[1])
+    checks.number("power", power, at_least=0)
     q, k, divisor = q_NK[:, :width], k_SK[:, :width], width**power
     weights = (q @ k.T / divisor).softmax(-1)
     # each g_j less the weighted mean of all, as a sum of differences: where
@@ -84,21 +88,13 @@ def explore_saturation(
     It opens at the head width `width`, a power of two up to K. Raises
     ValueError where shapes or the width do not fit.
     """
-    check_tensor("q", q_NK, "N", "K")
-    check_tensor("k", k_SK, "S", "K")
-    check_tensor("upstream", upstream_NS, "N", "S")
+    _check(q_NK, k_SK, upstream_NS)
     N, S = len(q_NK), len(k_SK)
-    if q_NK.shape[1:] != k_SK.shape[1:] or upstream_NS.shape != (N, S):
-        raise ValueError(
-            f"q, k, upstream: got shapes {tuple(q_NK.shape)}, "
-            f"{tuple(k_SK.shape)} and {tuple(upstream_NS.shape)}, want "
-            "(N, K), (S, K) and (N, S)"
-        )
     widths = [2**i for i in range(q_NK.shape[1].bit_length())]
-    if width not in widths:
-        raise ValueError(f"width: got {width!r}, want one of {widths}")
-    if not isinstance(power, float | int) or not 0 <= power <= 1:
-        raise ValueError(f"power: got {power!r}, want a number from 0 to 1")
+    width = check_whole("width", width, 1, widths[-1])
+    checks.need(width in widths, "width", width, f"one of {widths}")
+    checks.number("power", power, at_least=0)
+    checks.need(power <= 1, "power", power, "a number from 0 to 1")
     query = check_whole("query", query, 0, N - 1)
     q, k = q_NK.double(), k_SK.double()
     dots = torch.stack([q[:, :K] @ k[:, :K].T for K in widths])
@@ -124,6 +120,21 @@ def explore_saturation(
         ),
         query=ipw.IntSlider(query, 0, N - 1, description="query", **TRACK),
     )  # fmt: skip
+
+
+def _check(
+    q_NK: torch.Tensor, k_SK: torch.Tensor, upstream_NS: torch.Tensor
+) -> None:
+    check_tensor("q", q_NK, "N", "K")
+    check_tensor("k", k_SK, "S", "K")
+    check_tensor("upstream", upstream_NS, "N", "S")
+    want = len(q_NK), len(k_SK)
+    if q_NK.shape[1:] != k_SK.shape[1:] or upstream_NS.shape != want:
+        raise ValueError(
+            f"q, k, upstream: got shapes {tuple(q_NK.shape)}, "
+            f"{tuple(k_SK.shape)} and {tuple(upstream_NS.shape)}, want "
+            "(N, K), (S, K) and (N, S)"
+        )
 
 
 def _in_few_axes(k_SK: torch.Tensor) -> torch.Tensor:
