@@ -77,7 +77,7 @@ def attention(
         scale = 1 / math.sqrt(q_BHTK.shape[-1])
     q_BHTK, k_BHSK, v_BHSK = _heads(q_BHTK, k_BGSK, v_BGSK)
 
-    # scaled first: a sum of K products can be too large for float16
+    # scaled first, as in PyTorch's own
     scores_BHTS = (q_BHTK * scale) @ k_BHSK.mT
     if soft_cap is not None:
         scores_BHTS = soft_cap * torch.tanh(scores_BHTS / soft_cap)
@@ -98,8 +98,8 @@ def softmax_or_zero(
     scores_BHTS = apply_mask(scores_BHTS, mask)
     # told by the mask: a score of -inf may also be an overflow, not hidden
     empty = _hidden(mask, scores_BHTS.dtype).all(-1, keepdim=True)
-    # filled before the softmax too: a nan inside would poison the gradient
-    # even where the output is overwritten
+    # filled before the softmax too: under a mask of numbers a nan inside
+    # would poison the gradient even where the output is overwritten
     weights_BHTS = scores_BHTS.masked_fill(empty, 0).softmax(-1)
     return weights_BHTS.masked_fill(empty, 0)
 
