@@ -63,6 +63,8 @@ LEFT_OUT = {
         "the same"
     ),
 }
+# what a page names all the same, to show how it is called by others
+SHOWN = {"text.embeddings.Lookup"}
 # "name argument: what it is given" that is right here, and why
 TAKES = {
     r"blocks\.attention\.\w+ mask: another dtype": "floats are added",
@@ -290,7 +292,7 @@ def test_what_is_walked_and_what_is_not():
     for pattern in LEFT_OUT:
         left = {name for name in PUBLIC if re.fullmatch(pattern, name)}
         assert left, pattern
-        assert not left & named_by_pages(), pattern
+        assert not left & named_by_pages() - SHOWN, pattern
 
 
 def named_by_pages() -> set[str]:

@@ -214,7 +214,9 @@ def test_a_build_runs_nothing_and_shows_the_twins(book):
     assert json.dumps(HOSTILE) in data
     assert "a picture of second" in frame
     assert re.search(r'<script async="async" src="[^"]*host\.js', text)
-    assert re.search(r'<link[^>]*href="[^"]*host\.css', text)
+    assert ".hm-explorable" in next(html.rglob("site.css")).read_text(
+        encoding="utf-8"
+    )
     for script in ("require", "embed-amd", "anywidget"):
         assert script not in text
 

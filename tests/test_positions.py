@@ -147,7 +147,7 @@ def test_a_mask_or_positions_break_it(how):
             lambda: sinusoidal_positions(torch.arange(3), 4, float("inf")),
             "theta: got inf",
         ),
-        (lambda: sinusoidal_positions(3, 4), "positions: got a int"),
+        (lambda: sinusoidal_positions(3, 4), "positions: got an int"),
     ],
 )
 def test_errors(wrong, message):

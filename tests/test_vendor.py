@@ -104,7 +104,7 @@ def test_a_damaged_file_is_found_and_copied_anew(root, npm, harm):
     elif harm == "gone":
         script.unlink()
     elif harm == "more":
-        (folder / "mathjax" / "other.js").write_text("not ours")
+        (folder / "katex" / "other.js").write_text("not ours")
     elif harm == "mark":
         (folder / vendor.MARK).unlink()
     else:
@@ -128,7 +128,7 @@ def command(root: Path) -> subprocess.CompletedProcess:
 def test_without_a_network_the_book_falls_back(root, npm):
     """With npm, but nothing from it: told, no failure, no half a folder."""
     vendor.vendor(root)
-    script = root / "book" / "vendor" / "mathjax" / "tex-mml-chtml.js"
+    script = root / "book" / "vendor" / "katex" / "katex.min.css"
     script.write_bytes(b"")
     npm.ends(1)
     done = command(root)
@@ -159,13 +159,11 @@ def test_without_npm_it_says_what_to_install(root, monkeypatch):
 
 
 def test_a_package_that_holds_something_else_is_named(root, npm):
-    shutil.rmtree(root / "node_modules" / "mathjax" / "es5" / "input")
+    shutil.rmtree(root / "node_modules" / "katex" / "dist" / "fonts")
     done = command(root)
     assert done.returncode == 1
     (said,) = done.stderr.splitlines()
-    assert said == (
-        "node_modules: got no mathjax/es5/input/tex/extensions/*.js, want one"
-    )
+    assert said == ("node_modules: got no katex/dist/fonts/*.woff2, want one")
     assert not vendor.is_vendored(root)
 
 
@@ -174,7 +172,7 @@ def test_killed_while_it_copies_nothing_counts_as_vendored(
     root, npm, monkeypatch, step
 ):
     vendor.vendor(root)
-    script = root / "book" / "vendor" / "mathjax" / "tex-mml-chtml.js"
+    script = root / "book" / "vendor" / "katex" / "katex.min.css"
     script.unlink()
 
     def killed(*_, **__):

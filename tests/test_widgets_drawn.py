@@ -7,6 +7,7 @@ with its controls, no letters lie on others, and its height never changes.
 
 import pytest
 import torch
+from bookbinder.browser import chromium
 from handmade.text.bpe import BPETokenizer
 from handmade.text.pretokenize import byte_alphabet
 from handmade.widgets.attention_patterns import Panel, explore
@@ -17,7 +18,7 @@ from handmade.widgets.merge_steps import merge_steps
 from handmade.widgets.next_token import next_token
 from handmade.widgets.rope_rotator import rope_rotator
 from handmade.widgets.softmax_saturation import explore_saturation
-from widget_helpers import SMALL, UNREADABLE, Drawn, chromium
+from widget_helpers import SMALL, UNREADABLE, Drawn
 
 TEXT = "The animal did not cross the street because it was too tired , "
 TEXT += "so the driver stopped and waited until it was gone ."

@@ -1,14 +1,9 @@
 """Draw an explorable in Chromium as a reader sees it, without a kernel."""
 
-import contextlib
 import json
-import shutil
 from pathlib import Path
 
-import pytest
 from handmade.widgets.base import Explorer, assets
-
-from conftest import ARGUMENTS, BROWSERS, lack
 
 # what anywidget's scripts use of a Backbone model
 MODEL = """
@@ -74,23 +69,6 @@ SMALL = """() => [...document.querySelectorAll(
     const box = node.getBoundingClientRect();
     return Math.min(box.width, box.height) < 24;
   }).map((node) => node.outerHTML.slice(0, 120))"""
-
-
-@contextlib.contextmanager
-def chromium():
-    """A headless Chromium: the system's, or the one Playwright installed."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        found = [path for name in BROWSERS if (path := shutil.which(name))]
-        found.append(playwright.chromium.executable_path)
-        path = next((path for path in found if Path(path).exists()), None)
-        if path is None:
-            lack("Chromium: without it no explorable can be drawn")
-        browser = playwright.chromium.launch(
-            executable_path=path, args=ARGUMENTS
-        )
-        yield browser
-        browser.close()
 
 
 def traits_of(box: Explorer) -> dict:

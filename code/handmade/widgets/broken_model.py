@@ -31,6 +31,7 @@ class BrokenModel(Explorable):
     """A game of a few rounds; `picked` is the reader's guess, -1 for none."""
 
     _esm, _css = assets("broken_model")
+    sets = ("round", "picked")
     rounds = traitlets.List().tag(sync=True)
     round = traitlets.Int(0).tag(sync=True)
     picked = traitlets.Int(-1).tag(sync=True)
