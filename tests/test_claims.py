@@ -132,8 +132,8 @@ def test_preparation_is_a_thin_line_and_its_output_stands(built):
         "imports and seed",
         "what the wheel needs",
     ]
-    assert not any(re.search(r"\bspun\b", f["text"]) for f in prepared)
-    assert re.search(r"\bspun\b", article(built))
+    assert not any("spun" in f["text"].split() for f in prepared)
+    assert re.search(r">spun\s*<", article(built))
     # not in myst-nb's own way
     assert "Show code cell source" not in built
 

@@ -15,7 +15,13 @@ from handmade.checks import kind, need
 from handmade.parity import ParityRow
 from handmade.planted import Round
 from handmade.tolerances import TOLERANCES
-from handmade.widgets.base import Explorable, Explorer, assets, check_labels
+from handmade.widgets.base import (
+    Explorable,
+    Explorer,
+    assets,
+    check_labels,
+    explorer,
+)
 
 # a part of a block, in words
 PLACES = {
@@ -45,7 +51,7 @@ def broken_model(rounds: Iterable[Round]) -> Explorer:
     need(bool(listed), "rounds", "none", want)
     for each in listed:
         kind("rounds", each, Round, want)
-    return Explorer([BrokenModel(rounds=[pack(each) for each in listed])])
+    return explorer(BrokenModel(rounds=[pack(each) for each in listed]))
 
 
 def pack(played: Round) -> dict[str, Any]:
