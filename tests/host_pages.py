@@ -28,6 +28,8 @@ STYLES = "".join(
 )
 HEAD = "<!DOCTYPE html><html data-theme=light><head><meta charset=utf-8>"
 HEAD += '<link rel="icon" href="data:,">'
+# the same letters on both pages: a drawing makes room for its words
+STYLES += "<style>body, body * { font-family: sans-serif !important }</style>"
 # an anywidget's own element: ipywidgets' views have one of these classes
 DRAWING = ".lm-Widget:not(.jupyter-widgets, .widget-inline-hbox)"
 # room for the same drawing: its width decides what fits in it

@@ -19,7 +19,6 @@ import re
 from collections.abc import Iterator, Sized
 
 import handmade
-import matplotlib.pyplot as plt
 import pytest
 import torch
 import traitlets
@@ -277,7 +276,6 @@ def test_a_wrong_argument_is_named(name, tmp_path, monkeypatch):
         run(name, tmp_path)
     failed = []
     for label, message, fine in walked(name, tmp_path):
-        plt.close("all")
         if not fine:
             failed.append(f"{label}: {message or 'it was taken'}")
     assert not failed, "\n".join(failed)

@@ -195,9 +195,10 @@ def test_a_keyboard_reaches_the_text_at_once(browser, address):
         reader.page.keyboard.press("Tab")
         focus = "document.activeElement.outerHTML.slice(0, 200)"
         assert "#main-content" in reader.page.evaluate(focus)
-        assert reader.page.evaluate(
+        # it slides into sight
+        reader.page.wait_for_function(
             "document.activeElement.getBoundingClientRect().top >= 0"
-        ), "the skip link is not seen"
+        )
         stops = reader.page.evaluate("""() =>
           [...document.querySelectorAll("article .math *, .math, .copybtn")]
             .filter((node) => node.tabIndex >= 0 && node.tagName !== "A")
@@ -245,13 +246,14 @@ def test_copy_button_gives_the_code(browser, address):
             ["clipboard-read", "clipboard-write"]
         )
         reader.page.goto(f"{address}/{PAGE}")
-        code = reader.page.locator("main pre").first
+        # the page begins with a closed fold
+        code = reader.page.locator("main .highlight:visible pre").first
         code.hover()
-        button = reader.page.locator("main .copybtn").first
+        button = code.locator("+ .copybtn")
         button.click()
         reader.page.wait_for_function(
-            "document.querySelector('main .copybtn').dataset.tooltip"
-            " === 'Copied!'"
+            "button => button.dataset.tooltip === 'Copied!'",
+            arg=button.element_handle(),
         )
         copied = reader.page.evaluate("navigator.clipboard.readText()")
         assert copied == code.evaluate("node => node.textContent").rstrip()

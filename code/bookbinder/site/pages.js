@@ -89,6 +89,14 @@
     };
   }
 
+  // Sphinx marks a searched word with a box around it, drawings included; the
+  // name of a drawing has no place to measure
+  function mendMarks() {
+    for (const kind of [SVGTitleElement, SVGDescElement]) {
+      kind.prototype.getBBox ??= () => ({ x: 0, y: 0, width: 0, height: 0 });
+    }
+  }
+
   // paper is light
   function printLight() {
     const root = document.documentElement.dataset;
@@ -99,6 +107,8 @@
     });
     addEventListener("afterprint", () => (root.theme = theme));
   }
+
+  mendMarks();
 
   function start() {
     printLight();
