@@ -3,7 +3,13 @@
 import pytest
 import torch
 from gradient_helpers import assert_equal_with_gradients, same_names
-from handmade.blocks.feedforward import FeedForward, SwiGLU, gelu, gelu_tanh
+from handmade.blocks.feedforward import (
+    FeedForward,
+    GatedFeedForward,
+    SwiGLU,
+    gelu,
+    gelu_tanh,
+)
 from handmade.blocks.norms import LayerNorm
 from handmade.weights.reference import random_reference
 from torch.nn import functional as F
@@ -25,6 +31,20 @@ def test_equals_transformers(bias, dtype):
     )
     theirs = random_reference(LlamaMLP, config).to(dtype)
     ours = SwiGLU(8, 14, bias=bias).to(dtype)
+    ours.load_state_dict(theirs.state_dict())
+    x, rtol = torch.randn(2, 5, 8, dtype=dtype), TOLERANCE[dtype]
+    pairs = same_names(ours, theirs)
+    assert_equal_with_gradients(ours, theirs, [x], pairs, rtol)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gemmas_gate_has_another_curve(dtype):
+    from transformers import GemmaConfig
+    from transformers.models.gemma.modeling_gemma import GemmaMLP
+
+    config = GemmaConfig(hidden_size=8, intermediate_size=14)
+    theirs = random_reference(GemmaMLP, config).to(dtype)
+    ours = GatedFeedForward(8, 14, gelu_tanh).to(dtype)
     ours.load_state_dict(theirs.state_dict())
     x, rtol = torch.randn(2, 5, 8, dtype=dtype), TOLERANCE[dtype]
     pairs = same_names(ours, theirs)

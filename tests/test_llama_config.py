@@ -376,3 +376,11 @@ def test_wrong_names_are_refused():
     with pytest.raises(ValueError, match="n_heads: got 7"):
         LlamaConfig.from_name("smollm2-135m", n_heads=7, n_kv_heads=7,
                               d_head=None)  # fmt: skip
+
+
+def test_every_named_curve_is_transformers_own():
+    from transformers.activations import ACT2FN
+
+    x = torch.linspace(-5, 5, 101, dtype=torch.float64)
+    for name in hf.ACTIVATIONS:
+        torch.testing.assert_close(hf.activation(name)(x), ACT2FN[name](x))

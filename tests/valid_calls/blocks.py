@@ -112,6 +112,12 @@ CALLS = {
     "blocks.feedforward.FeedForward.forward": lambda: call(
         feedforward.FeedForward(D, 8, torch.relu), x=x()
     ),
+    "blocks.feedforward.GatedFeedForward": lambda: call(
+        d_model=D, d_ff=8, activation=torch.relu
+    ),
+    "blocks.feedforward.GatedFeedForward.forward": lambda: call(
+        feedforward.GatedFeedForward(D, 8, torch.relu), x=x()
+    ),
     "blocks.feedforward.SwiGLU": lambda: call(d_model=D, d_ff=8),
     "blocks.feedforward.SwiGLU.forward": lambda: call(
         feedforward.SwiGLU(D, 8), x=x()

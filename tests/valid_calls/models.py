@@ -114,6 +114,7 @@ OURS = {"w.0": torch.ones(2, 3), "w.1": torch.ones(2, 3)}
 RULES = {"Same": OUTER, "Split": BOTH, "Transposed": TURNED, "Stacked": STACK}
 
 CALLS = {
+    "models.config.activation": lambda: call(name="gelu"),
     "models.config.as_dict": lambda: call(config=hf_config()),
     "models.config.read_rope": lambda: call(config=hf_config()),
     "models.config.write_rope": lambda: call(theta=1e4, scaling=None),

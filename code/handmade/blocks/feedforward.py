@@ -4,7 +4,7 @@ B batch · T tokens · D model width · F feed-forward width
 
 An activation is given as a function, not looked up by its name: any function
 that maps a tensor to one of the same shape fits. Left out: dropout between
-the two matrices, and gates with other activations than SiLU.
+the two matrices.
 """
 
 import math
@@ -66,28 +66,49 @@ class FeedForward(nn.Module):
         return self.down_proj(self.activation(self.up_proj(x)))
 
 
-class SwiGLU(nn.Module):
+class GatedFeedForward(nn.Module):
     """Widen twice, let one half gate the other, narrow again.
 
-    y = W_down (silu(W_gate x) * (W_up x)),  silu(z) = z * sigmoid(z)
+    y = W_down (activation(W_gate x) * (W_up x))
     (B, T, D) -> (B, T, D) by way of (B, T, F)
 
     Three matrices where a plain layer has two: F is usually 8/3 D, so that
-    the number of parameters stays the same. [shazeer2020]
+    the number of parameters stays the same. With ``gelu_tanh`` it is the
+    layer of T5's second version and of Gemma, with SiLU it is ``SwiGLU``.
+    Raises ValueError where the activation is no function. [shazeer2020]
     """
 
-    def __init__(self, d_model: int, d_ff: int, *, bias: bool = False) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        d_ff: int,
+        activation: Callable[[torch.Tensor], torch.Tensor],
+        *,
+        bias: bool = False,
+    ) -> None:
         super().__init__()
         _check_sizes(d_model, d_ff, bias)
-        self.d_model = d_model
+        _check_activation(activation)
+        self.d_model, self.activation = d_model, activation
         self.gate_proj = nn.Linear(d_model, d_ff, bias=bias)
         self.up_proj = nn.Linear(d_model, d_ff, bias=bias)
         self.down_proj = nn.Linear(d_ff, d_model, bias=bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         checks.width("x", x, self.d_model)
-        gated_BTF = F.silu(self.gate_proj(x)) * self.up_proj(x)
+        gated_BTF = self.activation(self.gate_proj(x)) * self.up_proj(x)
         return self.down_proj(gated_BTF)
+
+
+class SwiGLU(GatedFeedForward):
+    """The gated layer with SiLU, that of Llama.
+
+    y = W_down (silu(W_gate x) * (W_up x)),  silu(z) = z * sigmoid(z)
+    (B, T, D) -> (B, T, D) by way of (B, T, F). [shazeer2020]
+    """
+
+    def __init__(self, d_model: int, d_ff: int, *, bias: bool = False) -> None:
+        super().__init__(d_model, d_ff, F.silu, bias=bias)
 
 
 def _check_sizes(d_model: int, d_ff: int, bias: bool) -> None:

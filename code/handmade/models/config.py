@@ -5,11 +5,15 @@ one value because it has no other, and those that change no number it
 computes. A key in none of them is refused: nothing is read over.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
+import torch
+from torch.nn import functional as F
+
 from handmade import checks
+from handmade.blocks.feedforward import gelu, gelu_tanh
 from handmade.blocks.rope import RopeScaling
 from handmade.checks import need
 
@@ -70,6 +74,26 @@ ROPE_NUMBERS = _keys(
     original_max_position_embeddings
     """
 )
+
+
+# how a config.json calls the curve of a feed-forward layer
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "gelu": gelu,
+    "gelu_new": gelu_tanh,
+    "gelu_pytorch_tanh": gelu_tanh,
+    "relu": torch.relu,
+    "silu": F.silu,
+}
+
+
+def activation(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return the function that a config.json means by this name.
+
+    Raises ValueError on a name that no model of ours implements.
+    """
+    known = isinstance(name, str) and name in ACTIVATIONS
+    need(known, "name", repr(name), f"one of {[*ACTIVATIONS]}")
+    return ACTIVATIONS[name]
 
 
 def as_dict(config: object) -> dict[str, Any]:
