@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 
 import pytest
@@ -58,7 +59,7 @@ def test_the_binder_needs_no_pytorch_for_it():
 
 @each_part
 def test_the_part_is_lit_and_said_to_be_the_current_one(part):
-    links = Found(as_html(part, LINKS, LINKS[part])).links
+    links = Found(as_html((part,), LINKS, LINKS[part])).links
     assert {address for address, *_ in links} >= {
         LINKS[name] for name in llama.PARTS
     }
@@ -66,7 +67,7 @@ def test_the_part_is_lit_and_said_to_be_the_current_one(part):
     assert {address for address, *_ in lit} == {LINKS[part]}
     assert [now for *_, now, _ in lit if now] == ["page"]
     assert all(now is None for *_, now, shown in links if not shown)
-    elsewhere = Found(as_html(part, LINKS, "here.html")).links
+    elsewhere = Found(as_html((part,), LINKS, "here.html")).links
     assert [now for *_, now, _ in elsewhere if now] == ["true"]
 
 
@@ -77,7 +78,7 @@ def test_a_variant_is_shown_only_where_it_is_lit():
         ]
 
     for part in PAGES:
-        shown = names(strip(part))
+        shown = names(strip((part,)))
         assert part in shown
         for variant, beside in model_map.INSTEAD.items():
             assert (variant in shown) == (variant == part)
@@ -86,13 +87,13 @@ def test_a_variant_is_shown_only_where_it_is_lit():
 
 
 def test_in_a_notebook_it_is_one_line_of_links():
-    line = as_text("alibi", LINKS)
+    line = as_text(("alibi",), LINKS)
     assert "\n" not in line
     assert (
         f"[RoPE]({LINKS['rope']}) or **[ALiBi]({LINKS['alibi']})**, " in line
     )
     assert line.count("**") == 2
-    assert "**" not in as_text("", LINKS)
+    assert "**" not in as_text((), LINKS)
 
 
 @pytest.fixture
@@ -105,13 +106,26 @@ def links(tmp_path):
     return replace(found, labels={**found.labels, **labels})
 
 
-@pytest.mark.parametrize("part", ["", *PAGES])
+def test_several_parts_are_those_that_differ():
+    html = as_html(("norms", "positions", "feedforward"), LINKS)
+    assert escape(model_map.DIFFERS) in html
+    assert model_map.SAYS not in html
+    links = Found(html).links
+    lit = {address for address, *_, shown in links if shown}
+    assert lit == {LINKS[p] for p in ("norms", "positions", "feedforward")}
+    assert [now for *_, now, _ in links if now] == ["true"] * 3
+    line = as_text(("alibi", "positions"), LINKS)
+    assert "[RoPE](" in line
+    assert line.count(" or **[") == 2
+
+
+@pytest.mark.parametrize("part", ["", *PAGES, "norms alibi"])
 def test_a_twin_gets_the_line(links, part):
     there = {
         name: f"https://site/book/{page}.html" for name, page in PAGES.items()
     }
     assert plain(f"```{{model-map}} {part}\n```", links) == as_text(
-        part, there
+        tuple(part.split()), there
     )
 
 

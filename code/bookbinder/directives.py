@@ -170,7 +170,7 @@ def map_of_model(directive: Directive, writer: Writer) -> str:
         for part, page in model_map.PAGES.items()
     }
     try:
-        lit = directive.argument and model_map.known(directive.argument)
+        lit = model_map.known(directive.argument or "")
     except ValueError as error:
         raise ValueError(f"{writer.links.page}: {error}") from None
     return model_map.as_text(lit, links)

@@ -1,7 +1,8 @@
 """```{model-map} attention```: where a page stands in the model.
 
-With a part, a strip of the Llama's parts, that one lit; without, the whole
-drawing. Each part leads to its page. In a notebook it is one line of links.
+With a part, a strip of the Llama's parts, that one lit; with several, those
+in which the page's model differs from the Llama; without, the whole drawing.
+Each part leads to its page. In a notebook it is one line of links.
 """
 
 from html import escape
@@ -51,6 +52,7 @@ LABELS = {
     "mixture-of-experts": "experts",
 }
 SAYS = "Where this page stands in the model"
+DIFFERS = "The Llama's parts; lit are those that this page's model changes"
 
 
 class Part(NamedTuple):
@@ -64,15 +66,14 @@ class Part(NamedTuple):
         return LABELS.get(self.name, self.name)
 
 
-def strip(lit: str) -> tuple[Part, ...]:
-    """Return the model's parts in their order, a lit variant among them."""
+def strip(lit: tuple[str, ...]) -> tuple[Part, ...]:
+    """Return the model's parts in their order, lit variants among them."""
 
     def parts(*names: str) -> tuple[Part, ...]:
         shown = []
         for name in names:
             shown.append(Part(name))
-            if INSTEAD.get(lit) == name:
-                shown.append(Part(lit))
+            shown += [Part(each) for each in lit if INSTEAD.get(each) == name]
         return tuple(shown)
 
     heads = parts("multi-head", "grouped-query", "rope", "masks")
@@ -88,28 +89,30 @@ def strip(lit: str) -> tuple[Part, ...]:
     )
 
 
-def known(part: str) -> str:
-    """Return a part's name. Raises ValueError for one that is not known."""
-    if part not in PAGES:
-        raise ValueError(
-            f"model-map: got {part!r}, want one of {', '.join(PAGES)}, or none"
-        )
-    return part
+def known(parts: str) -> tuple[str, ...]:
+    """Return the names of parts. Raises ValueError for one not known."""
+    names = tuple(parts.split())
+    for part in names:
+        if part not in PAGES:
+            want = f"one of {', '.join(PAGES)}, or none"
+            raise ValueError(f"model-map: got {part!r}, want {want}")
+    return names
 
 
-def as_html(lit: str, links: dict[str, str], here: str = "") -> str:
+def as_html(
+    lit: tuple[str, ...], links: dict[str, str], here: str = ""
+) -> str:
     """Return the strip; ``here`` is the address of the page it stands on."""
-    said = False
+    said = set()
 
     def link(part: Part) -> str:
-        nonlocal said
         now = ""
-        if part.name == lit:
+        if part.name in lit:
             now = ' class="hm-lit"'
-            if not said:  # a norm stands in three places
+            if part.name not in said:  # a norm stands in three places
                 page = links[part.name] == here
                 now += f' aria-current="{"page" if page else "true"}"'
-            said = True
+            said.add(part.name)
         target = escape(links[part.name])
         return f'<a href="{target}"{now}>{escape(part.label)}</a>'
 
@@ -124,21 +127,22 @@ def as_html(lit: str, links: dict[str, str], here: str = "") -> str:
         # with a space: there a line may break
         return " ".join(map(item, parts))
 
+    says = escape(SAYS if len(lit) < 2 else DIFFERS)
     return (
-        f'<nav class="hm-model-map" aria-label="{SAYS}">'
+        f'<nav class="hm-model-map" aria-label="{says}">'
         f"<ol>{items(strip(lit))}</ol></nav>\n"
     )
 
 
-def as_text(lit: str, links: dict[str, str]) -> str:
-    """Return the strip as one line of markdown, the lit part in bold."""
+def as_text(lit: tuple[str, ...], links: dict[str, str]) -> str:
+    """Return the strip as one line of markdown, the lit parts in bold."""
 
     def items(parts: tuple[Part, ...], between: str) -> str:
         shown = ""
         for part in parts:
             text = part.label.replace("_", r"\_")
             text = f"[{text}]({links[part.name]})"
-            if part.name == lit:
+            if part.name in lit:
                 text = f"**{text}**"
             if part.inside:
                 inner = ", " if part.name == "attention" else " → "
@@ -159,18 +163,19 @@ class ModelMap(SphinxDirective):
     """Put the strip, or the whole drawing, into a page."""
 
     optional_arguments = 1
+    final_argument_whitespace = True
     has_content = False
 
     def run(self) -> list[nodes.Node]:
         try:
-            part = known(self.arguments[0]) if self.arguments else ""
+            lit = known(" ".join(self.arguments))
         except ValueError as error:
             raise self.error(str(error)) from None
         for page in PAGES.values():
             if f"book/{page}" not in self.env.found_docs:
                 raise self.error(f"model-map: got no page {page!r} in the toc")
         number = self.env.new_serialno("model-map") + 1
-        return [model_map(part=part, name=f"model-map{number}")]
+        return [model_map(lit=lit, name=f"model-map{number}")]
 
 
 def visit_html(self, node: model_map) -> None:
@@ -180,8 +185,8 @@ def visit_html(self, node: model_map) -> None:
         return self.builder.get_relative_uri(here, name) or "#"
 
     links = {part: address(f"book/{page}") for part, page in PAGES.items()}
-    if node["part"]:
-        self.body.append(as_html(node["part"], links, address(here)))
+    if node["lit"]:
+        self.body.append(as_html(node["lit"], links, address(here)))
     else:
         drawn = {part: links[part] for part in llama.PARTS}
         svg = inline(llama.model(links=drawn).svg, node["name"])
