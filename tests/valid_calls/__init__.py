@@ -6,6 +6,8 @@ for one. `test_every_argument` spoils them one at a time, so a function that
 is not here is one whose refusals nobody has seen.
 """
 
+import importlib
+import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -29,17 +31,9 @@ def call(on=None, *, then=lambda result: result, fails="", **given) -> Call:
     return Call(given, on, then, fails)
 
 
-from valid_calls import (  # noqa: E402
-    blocks,
-    drawn,
-    inference,
-    models,
-    shown,
-    text,
-    weights,
-    widgets,
-)
-
 CALLS: dict[str, Callable[..., Call]] = {}
-for part in (blocks, drawn, inference, models, shown, text, weights, widgets):
-    CALLS |= part.CALLS
+for part in pkgutil.iter_modules(__path__):
+    calls = importlib.import_module(f"{__name__}.{part.name}").CALLS
+    if twice := CALLS.keys() & calls.keys():
+        raise ValueError(f"{part.name}: {sorted(twice)} have a call already")
+    CALLS |= calls
