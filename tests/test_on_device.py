@@ -39,6 +39,7 @@ from handmade.inference import sampling
 from handmade.inference.beam import beam_search
 from handmade.inference.cache import KVCache
 from handmade.inference.generate import generate
+from handmade.models.config import ACTIVATIONS, activation
 from handmade.models.llama import Llama, LlamaConfig
 from handmade.parity import differences, parity
 from handmade.record import record
@@ -189,7 +190,8 @@ def norms(to):
 @case
 def feedforward(to):
     x = to(randn(2, 5, 6))
-    layers = [FeedForward(6, 10, f) for f in (gelu, gelu_tanh)]
+    curves = (gelu, gelu_tanh, *map(activation, ACTIVATIONS))
+    layers = [FeedForward(6, 10, f) for f in curves]
     return [step(to(m.double()), x) for m in (*layers, SwiGLU(6, 10))]
 
 
