@@ -119,9 +119,6 @@ CALLS = {
         feedforward.GatedFeedForward(D, 8, torch.relu), x=x()
     ),
     "blocks.feedforward.SwiGLU": lambda: call(d_model=D, d_ff=8),
-    "blocks.feedforward.SwiGLU.forward": lambda: call(
-        feedforward.SwiGLU(D, 8), x=x()
-    ),
     "blocks.masks.causal_mask": lambda: call(T=2, S=3),
     "blocks.masks.prefix_mask": lambda: call(T=2, prefix=1, S=3),
     "blocks.masks.sliding_window_mask": lambda: call(T=2, window=1, S=3),
