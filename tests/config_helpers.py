@@ -1,4 +1,4 @@
-"""The config.json of four published Llamas, as they stand on the hub."""
+"""The config.json of published Llamas and GPT-2s, as the hub has them."""
 
 LLAMA_2_7B = {
     "_name_or_path": "meta-llama/Llama-2-7b-hf",
@@ -113,4 +113,53 @@ TINYLLAMA = {
     "transformers_version": "4.35.0",
     "use_cache": True,
     "vocab_size": 32000,
+}
+
+GPT2_SMALL = {
+    "activation_function": "gelu_new",
+    "architectures": ["GPT2LMHeadModel"],
+    "attn_pdrop": 0.1,
+    "bos_token_id": 50256,
+    "embd_pdrop": 0.1,
+    "eos_token_id": 50256,
+    "initializer_range": 0.02,
+    "layer_norm_epsilon": 1e-05,
+    "model_type": "gpt2",
+    "n_ctx": 1024,
+    "n_embd": 768,
+    "n_head": 12,
+    "n_layer": 12,
+    "n_positions": 1024,
+    "resid_pdrop": 0.1,
+    "summary_activation": None,
+    "summary_first_dropout": 0.1,
+    "summary_proj_to_labels": True,
+    "summary_type": "cls_index",
+    "summary_use_proj": True,
+    "task_specific_params": {
+        "text-generation": {"do_sample": True, "max_length": 50}
+    },
+    "vocab_size": 50257,
+}
+GPT2_MEDIUM = {
+    **GPT2_SMALL,
+    "n_embd": 1024,
+    "n_head": 16,
+    "n_layer": 24,
+    "n_special": 0,
+    "predict_special_tokens": True,
+}
+GPT2_XL = {
+    **GPT2_SMALL,
+    "n_embd": 1600,
+    "n_head": 25,
+    "n_layer": 48,
+    "output_past": True,
+}
+DISTILGPT2 = {
+    **GPT2_SMALL,
+    "_num_labels": 1,
+    "id2label": {"0": "LABEL_0"},
+    "label2id": {"LABEL_0": 0},
+    "n_layer": 6,
 }
