@@ -36,6 +36,7 @@ EXTRA_OF = {
     "handmade/strip.py": "book",
     "handmade/parity.py": "book",
     "handmade/record.py": "book",
+    "handmade/registered.py": "book",
     "handmade/exercises/": "book",
     "handmade/experiments/": "book",
     "bookbinder/": "bind",
