@@ -15,13 +15,16 @@ import pytest
 import torch
 import traitlets
 from bookbinder.book import find_book
+from handmade.models.architecture import EQUAL_WIDTH
 from handmade.parity import ParityRow
 from handmade.planted import BUGS, Round
 from handmade.text.bpe import BPETokenizer
 from handmade.text.pretokenize import byte_alphabet
 from handmade.widgets import (
+    architecture_map,
     attention_patterns,
     base,
+    bert_search,
     broken_model,
     head_count,
     mask_editor,
@@ -29,6 +32,7 @@ from handmade.widgets import (
     next_token,
     rope_rotator,
     softmax_saturation,
+    t5_steps,
 )
 from IPython.core.formatters import DisplayFormatter
 from nbclient import NotebookClient
@@ -159,6 +163,9 @@ def explorables() -> dict[str, base.Explorer]:
     even = torch.full((2, 2, n, n), 1 / n)
     vocab = {char: i for i, char in enumerate(byte_alphabet().values())}
     return {
+        "architecture_map": architecture_map.map_models(
+            dict.fromkeys(names, EQUAL_WIDTH["Gemma 3"])
+        ),
         "attention_patterns": attention_patterns.explore(
             [
                 attention_patterns.Panel(
@@ -167,6 +174,9 @@ def explorables() -> dict[str, base.Explorer]:
                 )
                 for text in names
             ]
+        ),
+        "bert_search": bert_search.bert_search(
+            names, names, dict.fromkeys(names, torch.eye(n)), [*range(n)]
         ),
         "broken_model": broken_model.broken_model([game(*names)]),
         "head_count": head_count.count_heads(
@@ -184,6 +194,15 @@ def explorables() -> dict[str, base.Explorer]:
         ),
         "softmax_saturation": softmax_saturation.explore_saturation(
             torch.randn(3, 4), torch.randn(5, 4), torch.randn(3, 5), width=4
+        ),
+        "t5_steps": t5_steps.t5_steps(
+            [
+                t5_steps.Run(
+                    label=text, read=names, written=names, cross=even,
+                    candidates=[[(name, 1.0)] for name in names], start=text,
+                )
+                for text in names
+            ]
         ),
     }  # fmt: skip
 

@@ -8,21 +8,34 @@ with its controls, no letters lie on others, and its height never changes.
 import pytest
 import torch
 from bookbinder.browser import chromium
+from handmade.models.architecture import EQUAL_WIDTH
 from handmade.text.bpe import BPETokenizer
 from handmade.text.pretokenize import byte_alphabet
+from handmade.widgets.architecture_map import map_models
 from handmade.widgets.attention_patterns import Panel, explore
 from handmade.widgets.base import assets
+from handmade.widgets.bert_search import bert_search
 from handmade.widgets.head_count import count_heads
 from handmade.widgets.mask_editor import edit_masks
 from handmade.widgets.merge_steps import merge_steps
 from handmade.widgets.next_token import next_token
 from handmade.widgets.rope_rotator import rope_rotator
 from handmade.widgets.softmax_saturation import explore_saturation
+from handmade.widgets.t5_steps import Run, t5_steps
 from widget_helpers import SMALL, UNREADABLE, Drawn
 
 TEXT = "The animal did not cross the street because it was too tired , "
 TEXT += "so the driver stopped and waited until it was gone ."
 WORDS = TEXT.split()
+LINES = [
+    "The animal did not cross the street because it was too tired, it said",
+    "So the driver stopped and waited until it was gone",
+]
+QUERIES = [
+    "What is the tired animal about?",
+    "A driver, who waits",
+    "A long query, of more words than a phone has room for in a line",
+]
 PHONE, DESK = 390, 1300
 
 
@@ -56,14 +69,46 @@ def tokenizer() -> BPETokenizer:
     return BPETokenizer(vocab, merges)
 
 
+def search():
+    """Lines that share words or none, found by two poolings."""
+    lines = [*LINES, *(f"a line of the number {i}" for i in range(40))]
+    g = torch.Generator().manual_seed(1)
+    shape = 2, 2, len(QUERIES), len(lines)
+    masked, bare = torch.rand(*shape, generator=g) * 0.9
+    return bert_search(
+        lines, QUERIES, {"mean": masked[0], "CLS": masked[1]}, [0, 1, 40],
+        without_mask={"mean": bare[0], "CLS": bare[1]},
+    )  # fmt: skip
+
+
+def run(label: str, T: int, S: int) -> Run:
+    words = (WORDS * 2)[: S + T]
+    return Run(
+        label=label,
+        read=words[:S],
+        written=words[S:],
+        cross=weights(3, 4, T, S),
+        candidates=[
+            [(word, 0.9), (" other", 0.05), ("third\n", 0.001)]
+            for word in words[S:]
+        ],
+    )
+
+
 def make(name: str):
     g = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 5000, generator=g) * 2
+    if name == "architecture_map":
+        return map_models(EQUAL_WIDTH)
     if name == "attention_patterns":
         return explore(
             [panel("large", 30, 9, True), panel("small", 6, 12, False)],
             layer=13, head=8, length=16, query=8, key=1,
         )  # fmt: skip
+    if name == "bert_search":
+        return search()
+    if name == "t5_steps":
+        return t5_steps([run("long", 12, 18), run("short", 3, 4)], step=3)
     if name == "head_count":
         cuts = {H: weights(3, H, 15, 15) for H in (1, 2, 6, 12, 24)}
         return count_heads(WORDS[:15], cuts, d_model=48, heads=12, query=8)
@@ -85,10 +130,12 @@ def make(name: str):
 
 # values to set, and what else must stand for one of them to show
 MOVED = {
+    "architecture_map": {"model": 5, "context": 10},
     "attention_patterns": {
         "panel": 1, "layer": 4, "head": 3, "length": 24, "query": 10,
         "key": 2,
     },
+    "bert_search": {"query": 1, "pooling": 1, "unmasked": True},
     "head_count": {"cut": 1, "layer": 2, "head": 4, "query": 3, "key": 5},
     "mask_editor": {
         "preset": 3, "size": 2, "head": 4, "query": 9, "key": 4,
@@ -103,11 +150,19 @@ MOVED = {
         "query_at": 40, "key_at": 30, "shift": 100, "pair": 3, "theta": 10,
     },
     "softmax_saturation": {"question": 2, "width": 1, "power": 0, "query": 7},
+    "t5_steps": {"run": 1, "step": 2, "layer": 2, "head": 3},
 }  # fmt: skip
 FIRST = {("mask_editor", "size"): {"preset": 3}}
 EXTREMES = {
+    "architecture_map": [
+        {"model": model, "context": context}
+        for model, context in ((1, 10), (3, 0), (5, 10), (6, 10), (7, 0))
+    ],
     "attention_patterns": [
         {"length": 24}, {"length": 2}, {"panel": 1, "layer": 5, "head": 11},
+    ],
+    "bert_search": [
+        {"query": 2, "pooling": 1}, {"unmasked": True}, {"query": 0},
     ],
     "head_count": [{"cut": 4}, {"cut": 0, "head": 23}],
     "mask_editor": [{"preset": 1, "size": 3}, {"preset": 4}],
@@ -123,6 +178,9 @@ EXTREMES = {
     "softmax_saturation": [
         {"question": 1, "power": 0}, {"question": 2}, {"question": 2,
         "power": 1}, {"question": 0, "power": 0},
+    ],
+    "t5_steps": [
+        {"step": 12, "layer": 3, "head": 4}, {"step": 1}, {"run": 1},
     ],
 }  # fmt: skip
 
@@ -199,7 +257,7 @@ def test_another_explorable_on_the_page_changes_nothing(name, draw):
 
 
 @pytest.mark.parametrize(
-    "name", sorted({*MOVED} - {"merge_steps", "next_token"})
+    "name", sorted({*MOVED} - {"bert_search", "merge_steps", "next_token"})
 )
 def test_a_drawing_follows_its_width_and_ends_when_it_is_told_to(name, draw):
     drawn = draw(name)
@@ -386,3 +444,112 @@ def test_the_tail_has_names_and_temperature_one_stays(draw):
     names = drawn.page.locator(".nt-tail .hm-chip").all_inner_texts()
     assert len(names) > 40
     assert all(name.startswith("␣word") for name in names)
+
+
+def test_the_right_line_stands_last_where_it_is_far_down(draw):
+    drawn = draw("bert_search")
+    looks = set()
+    for query in range(len(QUERIES)):
+        for pooling, name in enumerate(("mean", "CLS")):
+            for unmasked in (False, True):
+                drawn.set(query=query, pooling=pooling, unmasked=unmasked)
+                rows = drawn.page.locator("li")
+                assert rows.count() == 7
+                ranks = rows.locator(".bs-rank").all_inner_texts()
+                (right,) = [rank for rank in ranks if "✓" in rank]
+                rank = int(right.removeprefix("✓ "))
+                first = [str(i) for i in range(1, 7)]
+                assert [r.removeprefix("✓ ") for r in ranks[:6]] == first
+                assert rank < 7 or ranks[6] == right
+                told = f"By {name}{', padding not hidden' * unmasked}, "
+                assert drawn.say().startswith(
+                    f"{told}the right line has rank {rank} of 42."
+                )
+                chosen = drawn.page.locator("[aria-checked=true]")
+                assert chosen.inner_text().endswith(f"rank {rank}")
+                dotted = rows.nth(6).get_attribute("data-gap")
+                assert dotted == str(rank > 7).lower()
+                looks.add(drawn.look())
+                other = "with a mask" if unmasked else "by "
+                for note in rows.locator(".bs-note").all_inner_texts():
+                    assert note.startswith(other)
+    assert len(looks) == 12
+
+
+def test_words_that_a_line_shares_with_the_query_are_marked(draw):
+    drawn = draw("bert_search")
+    for query, shared in enumerate([["animal", "tired"], ["driver"]]):
+        drawn.set(query=query)
+        line = drawn.page.locator(".bs-right .bs-text")
+        assert line.inner_text() == LINES[query]
+        marks = line.locator(".bs-shared").all_inner_texts()
+        assert marks == shared  # “waits” is another word than “waited”
+        assert f"It shares “{'”, “'.join(shared)}” with" in drawn.say()
+    drawn.set(query=2)
+    assert drawn.page.locator(".bs-right .bs-shared").count() == 0
+    assert drawn.page.locator(".bs-right .bs-frequent").count() > 0
+    assert "shares no telling word" in drawn.say()
+
+
+def test_a_pooling_is_chosen_by_pointer_and_by_keys(draw):
+    drawn = draw("bert_search")
+    drawn.page.get_by_role("radio", name="CLS").click()
+    assert drawn.get("pooling") == [1]
+    drawn.page.keyboard.press("ArrowRight")  # round to the first
+    assert drawn.get("pooling") == [0]
+    focused = drawn.page.evaluate("document.activeElement.ariaLabel")
+    assert focused.startswith("mean: the right line has rank")
+
+
+def test_steps_are_made_by_buttons_by_keys_and_by_chips(draw):
+    drawn = draw("t5_steps")
+    back = drawn.page.get_by_role("button", name="Back")
+    on = drawn.page.get_by_role("button", name="Step", exact=True)
+    on.click()
+    assert drawn.get("step") == [4]
+    back.click(click_count=2)
+    assert drawn.get("step") == [2]
+    drawn.page.get_by_role("slider", name="step").focus()
+    drawn.page.keyboard.press("ArrowLeft")
+    assert drawn.get("step") == [1]
+    assert back.is_disabled()
+    # what is written stands there, what is not yet does not
+    chips = drawn.page.locator("svg g text")
+    assert chips.all_text_contents() == ["<pad>", run("", 12, 18).written[0]]
+    drawn.page.keyboard.press("End")
+    assert drawn.get("step") == [12]
+    assert on.is_disabled()
+    assert chips.count() == 13
+    # the last was only written: nothing comes after it
+    assert drawn.page.locator("[data-step]").count() == 12
+    drawn.page.locator("[data-step='5']").click()
+    assert drawn.get("step") == [5]
+    drawn.set(run=1)  # a text of three tokens
+    assert drawn.page.locator("output").inner_text() == "3 / 3"
+    back.click()
+    assert drawn.get("step") == [2]
+
+
+def test_a_step_tells_its_weights_and_what_it_computes(draw):
+    drawn = draw("t5_steps")
+    given = run("long", 12, 18)
+    for step, layer, head in ((1, 0, 0), (2, 3, 0), (9, 0, 4), (12, 2, 1)):
+        drawn.set(step=step, layer=layer, head=head)
+        some = given.cross[layer - 1 : layer or None] if layer else given.cross
+        some = some[:, head - 1 : head] if head else some
+        row = some[:, :, step - 1].mean((0, 1))
+        best = given.read[int(row.argmax())]
+        assert f"“{best}”, {100 * row.max():.1f}"[:-1] in drawn.say()
+        texts = drawn.page.locator(".ts-box text").all_text_contents()
+        shown = [int(text[:-2]) for text in texts if text.endswith(" %")]
+        assert shown == pytest.approx((100 * row).tolist(), abs=1)
+        cells = drawn.page.locator(".ts-counts td").all_inner_texts()
+        first = step == 1
+        assert cells == [
+            str(18 * first), "", "18",
+            str(18 * first), str(18 * (not first)), "18",
+            "1", "", str(step),
+            "1", str(step - 1), str(step),
+        ]  # fmt: skip
+        chosen = drawn.page.locator(".ts-chosen th").all_inner_texts()
+        assert chosen == [given.written[step - 1]]
