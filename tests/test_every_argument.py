@@ -42,12 +42,17 @@ LEFT_OUT = {
     r"experiments\.core\.digest": "called with what JSON gave",
     r"inference\.beam\.(?!beam_search).+": "steps of beam_search",
     r"inference\.sampling\.is_number": "tells a number from anything",
-    r"models\.(config\.read_config|decoder\..+)": "called by a model",
+    r"models\.(config\.read_config|(decoder|t5_(stacks|weights))\..+)": (
+        "called by a model"
+    ),
+    r"models\.variants_(hf|keys)\..+": "called by VariantConfig",
     r"models\.load\.\w+\.(names|cut|join)": "called by load and export",
     r"parity_report\.(error|publish|shown)": "called by parity",
     r"plot_(axes|bars|cells|frame|svg)\..+": "what plots are drawn with",
     r"record\.(Name\.parse|unknown)": "called by recording, about names",
     r"record\.tensors_of": "takes whatever a module puts out",
+    r"registered\.(HandmadeGPT2(Config)?(\.(forward|ours))?|TheirCache.*|"
+    r"attention_forward|whole_mask)": "called by transformers",
     r"(strip\.brief|tables\.Table)": "what a strip and table() are made of",
     r"text\.((bpe|unigram)_json|keys|template)\..+": "reads a file's parts",
     r"text\.(added_tokens|batch|stream|word_cache)\..+": "of Tokenizer",
@@ -57,13 +62,16 @@ LEFT_OUT = {
     r"text\.unigram_train\.log_add": "the inner loop of forward_backward",
     r"weights\.(downloads|gguf_\w+|index|wheels)\..+": "of a checkpoint",
     r"weights\.\w+\.(build|read_\w+|save_weights|Pretrained)": "the same",
-    r"widgets\.(base\..+|\w+\.(to_levels|Panel\.packed))": "of a drawing",
+    r"widgets\.(base\..+|\w+\.(to_levels|(Panel|Run)\.packed))": (
+        "of a drawing"
+    ),
     r"widgets\.((next_token|merge_steps)\.pack|broken_model\.(bars|shown))": (
         "the same"
     ),
+    r"widgets\.bert_search\.(pack|\w+_words)": "the same",
 }
 # what a page names all the same, to show how it is called by others
-SHOWN = {"text.embeddings.Lookup"}
+SHOWN = {"registered.HandmadeGPT2", "text.embeddings.Lookup"}
 # "name argument: what it is given" that is right here, and why
 TAKES = {
     r"blocks\.attention\.\w+ mask: another dtype": "floats are added",

@@ -18,6 +18,7 @@ import pkgutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from tempfile import TemporaryDirectory
 from types import CodeType, FrameType
 from typing import Any
 
@@ -38,9 +39,24 @@ from handmade.blocks.rope import rope_angles, token_positions
 from handmade.inference import sampling
 from handmade.inference.beam import beam_search
 from handmade.inference.cache import KVCache
+from handmade.inference.encoder_decoder import EncoderDecoderCache
 from handmade.inference.generate import generate
+from handmade.models import sentences
+from handmade.models.bert import Bert, BertConfig
 from handmade.models.config import ACTIVATIONS, activation
+from handmade.models.device_map import layer_sizes, place
+from handmade.models.gpt2 import GPT2, GPT2Config
+from handmade.models.hugging_face import from_pretrained
+from handmade.models.latent_attention import Latent
 from handmade.models.llama import Llama, LlamaConfig
+from handmade.models.mamba import Mamba, MambaConfig
+from handmade.models.masked_lm import MaskedLM
+from handmade.models.masking import mask_tokens
+from handmade.models.selective_scan import parallel_scan
+from handmade.models.state_cache import StateCache
+from handmade.models.state_space import StateSpace
+from handmade.models.t5 import T5, T5Config, shift_right
+from handmade.models.variants import Variant, VariantConfig
 from handmade.parity import differences, parity
 from handmade.record import record
 from handmade.text.data import document_mask
@@ -116,15 +132,43 @@ def randn(*shape: int) -> Tensor:
     return torch.randn(shape, dtype=torch.float64)
 
 
+SIZES = {
+    "vocab_size": 23, "d_model": 16, "n_layers": 3, "n_heads": 4,
+    "n_kv_heads": 2, "d_ff": 20, "max_seq_len": 40,
+}  # fmt: skip
+
+
 def llama(**changes: Any) -> Llama:
-    sizes = {
-        "vocab_size": 23, "d_model": 16, "n_layers": 3, "n_heads": 4,
-        "n_kv_heads": 2, "d_ff": 20, "max_seq_len": 40,
-    }  # fmt: skip
-    model = Llama(LlamaConfig(**{**sizes, **changes})).double()
-    for parameter in model.parameters():
+    return random_weights(Llama(LlamaConfig(**{**SIZES, **changes})))
+
+
+def random_weights(model: Any) -> Any:
+    for parameter in model.double().parameters():
         nn.init.normal_(parameter, std=0.4)
     return model
+
+
+SWITCHES: tuple[dict[str, Any], ...] = (
+    {"model_type": "mixtral", "window": 2, "n_experts": 5, "top_k": 2},
+    {
+        "model_type": "gemma3_text", "window": 2, "qk_norm": True,
+        "layer_kinds": ("sliding", "full"), "local_theta": 50.0,
+        "one_plus_gain": True, "sandwich": True, "scale_embeddings": True,
+        "activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 4,
+        "logit_soft_cap": 3.0,
+    },
+    {
+        "model_type": "deepseek_v3", "n_kv_heads": 4,
+        "latent": Latent(kv_rank=5, q_rank=7, d_nope=3, d_rope=4, d_value=6),
+    },
+)  # fmt: skip
+
+
+def variants() -> list[Variant]:
+    return [
+        random_weights(Variant(VariantConfig(**{**SIZES, **switches})))
+        for switches in SWITCHES
+    ]
 
 
 def padded() -> tuple[Tensor, Tensor]:
@@ -274,6 +318,133 @@ def llama_from_and_to_hf(to):
     return [*ours.parameters(), ours(ids)]
 
 
+def bert_config() -> BertConfig:
+    return BertConfig(vocab_size=23, d_model=16, n_layers=2, n_heads=4,
+                      d_ff=20, max_seq_len=40, pad_id=0)  # fmt: skip
+
+
+@case
+def bert_training(to):
+    ids, mask = padded()
+    model, ids, mask = to([MaskedLM(bert_config()).double(), ids, mask])
+    types = (ids > 5).long()
+    return step(model, ids, mask, types)
+
+
+@case
+def bert_from_and_to_hf(to):
+    encoder, head = Bert(bert_config()), MaskedLM(bert_config())
+    encoder, head = to([encoder.double(), head.double()])
+    ids, mask = to(padded())
+    ours = Bert.from_hf(encoder.to_hf())
+    hidden = ours(ids, mask)
+    return [hidden, ours.pool(hidden, mask), ours.pool(hidden),
+            MaskedLM.from_hf(head.to_hf())(ids)]  # fmt: skip
+
+
+@case
+def hidden_tokens(to):
+    ids = torch.arange(60).reshape(3, 20) % 23
+    draw = torch.Generator().manual_seed(0)
+    return mask_tokens(
+        to(ids), [0, 1], mask_id=4, vocab_size=23, generator=draw, share=0.5
+    )
+
+
+def t5(**changes: Any) -> T5:
+    sizes = {"vocab_size": 23, "d_model": 12, "n_layers": 2, "n_heads": 3,
+             "n_decoder_layers": 2, "d_head": 4, "d_ff": 8, "n_buckets": 8,
+             "max_distance": 20}  # fmt: skip
+    return T5(T5Config(**{**sizes, **changes})).double()
+
+
+@case
+def t5_training(to):
+    ids, mask = to(padded())
+    out = []
+    for model in (t5(), t5(activation="gelu_new", gated=True)):
+        before = shift_right(ids.masked_fill(mask == 0, -100))
+        out.append(step(to(model), ids, before, mask))
+    return out
+
+
+@case
+def t5_with_a_cache(to):
+    model, (ids, mask) = to(t5().eval()), to(padded())
+    cache = EncoderDecoderCache()
+    first = model(ids, ids[:, :2], mask, cache=cache)
+    second = model(ids, ids[:, 2:3], mask, cache=cache)
+    start = to(torch.zeros(2, 1, dtype=torch.long))
+    written = generate(model.decoder_for(ids, mask), start, max_new_tokens=3)
+    return [first, second, written]
+
+
+@case
+def t5_from_and_to_hf(to):
+    ids, ours = to(padded()[0]), []
+    for model in to([t5(tie_embeddings=tied) for tied in (True, False)]):
+        again = T5.from_hf(model.to_hf())
+        ours += [*again.parameters(), again(ids, ids)]
+    return ours
+
+
+@case
+def state_spaces(to):
+    layer, x = to([StateSpace(6, d_state=3).double(), randn(2, 5, 6)])
+    out = [step(layer, x)]
+    layer.scan = parallel_scan
+    return [*out, step(layer, x)]
+
+
+@case
+def mamba_with_a_cache(to):
+    config = MambaConfig(vocab_size=23, d_model=6, n_layers=2, d_state=3)
+    model, (ids, mask) = to(Mamba(config).double()), to(padded())
+    cache, out = StateCache(), [step(model, ids, mask)]
+    out.append(model(ids[:, :3], mask[:, :3], cache=cache))
+    rows = to(torch.tensor([1, 0, 1]))
+    cache.reorder(rows)
+    out.append(model(ids[rows, 3:], mask[rows], cache=cache))
+    return out
+
+
+@case
+def sentence_vectors(to):
+    model = to(Bert(bert_config()).double().eval())
+    rows = [[1, 2, 3], [4], [5, 6]]
+    first = sentences.embed(model, rows, pool=sentences.first_token)
+    mean = sentences.embed(model, rows, batch_size=2)
+    found = sentences.search(mean[:2], mean, k=2)
+    return [first, mean, found.cosines, found.places]
+
+
+@case
+def variants_with_a_cache(to):
+    ids, mask = to(padded())
+    out: list[Any] = []
+    for model in map(to, variants()):
+        cache = KVCache()
+        out.append(model(ids[:, :3], mask[:, :3], cache=cache))
+        cache.reorder(to(torch.tensor([1, 0, 1])))
+        rows = to(torch.tensor([1, 0, 1]))
+        out.append(model(ids[rows, 3:], mask[rows], cache=cache))
+        F.cross_entropy(model(ids, mask).flatten(0, 1), ids.flatten())\
+            .backward()  # fmt: skip
+        out += [p.grad for p in model.parameters() if p.grad is not None]
+    return out
+
+
+@case
+def variants_from_and_to_hf(to):
+    ids, out = to(padded()[0]), []
+    for model in map(to, variants()):
+        if model.config.n_experts is None:  # it has no grouped float64
+            theirs = model.to_hf()
+            ours = Variant.from_hf(theirs)
+            out += [*ours.parameters(), ours(ids), theirs(ids).logits]
+    return out
+
+
 @case
 def generation(to):
     model, (ids, mask) = to(llama()), to(padded())
@@ -352,6 +523,20 @@ def training_loops(to):
     loss = recall_loss(reader, *to([*asked]))
     measured = torch.tensor([each.loss for each in log]).to(loss.device)
     return [measured, loss, *model.parameters()]
+
+
+@case
+def folders(to):
+    """Read from a file, then moved layer by layer."""
+    ids, mask = to(padded())
+    sizes = {"vocab_size": 23, "d_model": 12, "n_layers": 2, "n_heads": 3}
+    ours = GPT2(GPT2Config(**sizes, max_seq_len=16))
+    with TemporaryDirectory() as folder:
+        ours.to_hf().save_pretrained(folder)
+        model = from_pretrained(folder, device=ids.device)
+    logits = model(ids, mask)
+    place(model, dict.fromkeys(layer_sizes(model), str(ids.device)))
+    return [logits, model(ids, mask)]
 
 
 @case
