@@ -16,6 +16,7 @@ refused, too, which CUDA copies over without a word and with a wait.
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -27,13 +28,25 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 NAME = "second"
-backend_registration._setup_privateuseone_for_python_backend(NAME)
-DEVICE = torch.device(NAME, 0)
-# torch.random.fork_rng asks every device for its state: here, the CPU's
-MODULE = getattr(torch, NAME)
-MODULE.get_rng_state = lambda device=None: torch.get_rng_state()
-MODULE.set_rng_state = lambda state, device=None: torch.set_rng_state(state)
 CPU = torch.device("cpu")
+
+
+@functools.cache
+def registered() -> torch.device:
+    """Return the device, and make PyTorch know it.
+
+    Not before it is needed: with a second kind of device known, PyTorch's
+    backward pass on CUDA fails an assertion of its own.
+    """
+    backend_registration._setup_privateuseone_for_python_backend(NAME)
+    # torch.random.fork_rng asks every device for its state: here, the CPU's
+    module = getattr(torch, NAME)
+    module.get_rng_state = lambda device=None: torch.get_rng_state()
+    module.set_rng_state = lambda state, device=None: torch.set_rng_state(
+        state
+    )
+    return torch.device(NAME, 0)
+
 
 # what may see two devices at once: it carries numbers from one to the other
 MOVES = {"_to_copy", "copy_", "_local_scalar_dense", "_copy_from"}
@@ -58,7 +71,7 @@ class Second(Tensor):
             inner.stride(),
             inner.storage_offset(),
             dtype=inner.dtype,
-            device=DEVICE,
+            device=registered(),
             requires_grad=False,
         )
 
@@ -141,7 +154,7 @@ def run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if here and strangers and name not in MOVES:
         raise DeviceMixupError(
             f"{name}: expected all tensors to be on the same device, found "
-            f"{DEVICE} and cpu (shape {tuple(strangers[0].shape)})"
+            f"{registered()} and cpu (shape {tuple(strangers[0].shape)})"
         )
     asked = kwargs.get("device")
     stays = bool(here) and asked is None
@@ -149,7 +162,9 @@ def run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if goes and asked is not None:
         kwargs["device"] = CPU
     if goes and kwargs.get("generator") is not None:
-        raise DeviceMixupError(f"{name}: generator on cpu, tensor on {DEVICE}")
+        raise DeviceMixupError(
+            f"{name}: generator on cpu, tensor on {registered()}"
+        )
     out = func(*_map(unwrapped, args), **_map(unwrapped, kwargs))
     if not goes:
         return out
@@ -186,13 +201,13 @@ def _map(function: Callable[[Any], Any], tree: Any) -> Any:
 @contextlib.contextmanager
 def second_device() -> Iterator[torch.device]:
     """Let factories with device="second", and moves to it, work."""
-    flags = torch.__future__
+    flags, device = torch.__future__, registered()
     before = flags.get_swap_module_params_on_conversion()
     # a wrapper cannot become a parameter's storage, but change places with it:
     # so parameters stay the same objects, and tied ones stay tied
     flags.set_swap_module_params_on_conversion(True)
     try:
         with _Lists(), _Mode():
-            yield DEVICE
+            yield device
     finally:
         flags.set_swap_module_params_on_conversion(before)

@@ -2,14 +2,20 @@
 
 import pytest
 import torch
-from second_device import DEVICE, NAME, DeviceMixupError, Second, second_device
+from second_device import (
+    NAME,
+    DeviceMixupError,
+    Second,
+    registered,
+    second_device,
+)
 from torch import nn
 from torch.nn import functional as F
 
 
 def inner(tensor):
     assert isinstance(tensor, Second), tensor
-    assert tensor.device == DEVICE
+    assert tensor.device == registered()
     return tensor.inner
 
 
@@ -28,7 +34,7 @@ def test_factories_follow_their_device():
     with second_device():
         for made in (
             torch.zeros(2, device=NAME),
-            torch.arange(3, device=DEVICE),
+            torch.arange(3, device=registered()),
             torch.tensor([1.0, 2.0], device=NAME),
             torch.zeros(2, device=NAME).new_ones(3),
             torch.zeros_like(torch.ones(2, device=NAME)),
@@ -36,7 +42,7 @@ def test_factories_follow_their_device():
             torch.as_tensor([1, 2], device=NAME),
             torch.zeros(2, device=NAME).new_tensor([1, 2]),
         ):
-            assert made.device == DEVICE
+            assert made.device == registered()
         assert torch.arange(3).device.type == "cpu"
         assert torch.ones(2, device=NAME).cpu().device.type == "cpu"
 
@@ -110,7 +116,7 @@ def test_tied_parameters_stay_tied_and_the_same():
     with second_device():
         model.to(NAME)
         assert model[0].weight is model[1].weight is weight
-        assert weight.device == DEVICE
+        assert weight.device == registered()
         model.to("cpu")
         assert model[0].weight is model[1].weight is weight
     assert weight.device.type == "cpu"
