@@ -187,12 +187,16 @@ def test_a_model_on_two_devices_gives_the_same(kind, tied, cut, other):
             assert parameter.device.type == torch.device(device).type
     got = again(ids, mask)
     assert got.device.type == "cpu"
-    assert_close(home(got), want, rtol=0, atol=1e-12)
+    # a Llama's angles are float32, and a GPU's sines are others than a CPU's
+    loose = 1e-4 if kind == "llama" and other != NAME else 1e-12
+    assert_close(home(got), want, rtol=0, atol=loose)
     got.pow(2).sum().backward()
     found = dict(again.named_parameters())
     assert found.keys() == gradients.keys()
     for name, gradient in gradients.items():
-        assert_close(home(found[name].grad), gradient, rtol=0, atol=1e-10)
+        assert_close(
+            home(found[name].grad), gradient, rtol=0, atol=100 * loose
+        )
     assert (again.lm_head.weight is again.tok_emb.weight) == tied
 
 

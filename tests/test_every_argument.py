@@ -51,7 +51,7 @@ LEFT_OUT = {
     r"plot_(axes|bars|cells|frame|svg)\..+": "what plots are drawn with",
     r"record\.(Name\.parse|unknown)": "called by recording, about names",
     r"record\.tensors_of": "takes whatever a module puts out",
-    r"registered\.(HandmadeGPT2(Config)?(\.(forward|ours))?|TheirCache.*|"
+    r"registered\.(HandmadeGPT2(Config)?(\.(forward|ours))?|TheirCache\..+|"
     r"attention_forward|whole_mask)": "called by transformers",
     r"(strip\.brief|tables\.Table)": "what a strip and table() are made of",
     r"text\.((bpe|unigram)_json|keys|template)\..+": "reads a file's parts",
@@ -71,7 +71,11 @@ LEFT_OUT = {
     r"widgets\.bert_search\.(pack|\w+_words)": "the same",
 }
 # what a page names all the same, to show how it is called by others
-SHOWN = {"registered.HandmadeGPT2", "text.embeddings.Lookup"}
+SHOWN = {
+    "registered.HandmadeGPT2",
+    "registered.whole_mask",
+    "text.embeddings.Lookup",
+}
 # "name argument: what it is given" that is right here, and why
 TAKES = {
     r"blocks\.attention\.\w+ mask: another dtype": "floats are added",

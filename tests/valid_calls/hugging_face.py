@@ -26,6 +26,12 @@ def shards(tmp):
     return tmp
 
 
+def their_cache():
+    from transformers import DynamicCache
+
+    return DynamicCache()
+
+
 CALLS = {
     "models.shards.read_shards": lambda tmp: call(folder=shards(tmp)),
     "models.shards.shard_files": lambda tmp: call(folder=shards(tmp)),
@@ -46,5 +52,6 @@ CALLS = {
         model=gpt2(), placed=dict.fromkeys(layer_sizes(gpt2()), "cpu")
     ),
     "registered.HandmadeGPT2Config.of": lambda: call(config=gpt2().config),
+    "registered.TheirCache": lambda: call(cache=their_cache()),
     "registered.HandmadeGPT2.of": lambda: call(model=gpt2()),
 }
