@@ -194,8 +194,7 @@ def test_a_model_on_two_devices_gives_the_same(kind, tied, cut, other):
     found = dict(again.named_parameters())
     assert found.keys() == gradients.keys()
     for name, gradient in gradients.items():
-        near = 100 * loose
-        assert_close(home(found[name].grad), gradient, rtol=0, atol=near)
+        assert_close(
             home(found[name].grad), gradient, rtol=0, atol=100 * loose
         )
     assert (again.lm_head.weight is again.tok_emb.weight) == tied
