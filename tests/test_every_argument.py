@@ -74,6 +74,7 @@ LEFT_OUT = {
 SHOWN = {
     "registered.HandmadeGPT2",
     "registered.whole_mask",
+    "text.batch.fill_up",
     "text.embeddings.Lookup",
 }
 # "name argument: what it is given" that is right here, and why

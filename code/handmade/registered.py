@@ -164,9 +164,9 @@ class TheirCache:
     It keeps nothing itself, so one is made for each pass.
     """
 
-    def __init__(self, cache: Cache) -> None:
-        _check_cache(cache)
-        self.cache = cache
+    def __init__(self, past_key_values: Cache) -> None:
+        _check_cache(past_key_values)
+        self.cache = past_key_values
 
     @property
     def length(self) -> int:

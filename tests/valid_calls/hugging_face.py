@@ -52,6 +52,6 @@ CALLS = {
         model=gpt2(), placed=dict.fromkeys(layer_sizes(gpt2()), "cpu")
     ),
     "registered.HandmadeGPT2Config.of": lambda: call(config=gpt2().config),
-    "registered.TheirCache": lambda: call(cache=their_cache()),
+    "registered.TheirCache": lambda: call(past_key_values=their_cache()),
     "registered.HandmadeGPT2.of": lambda: call(model=gpt2()),
 }
