@@ -45,14 +45,6 @@ AT_HOME = {
 ON_DEVICE = {"test_devices", "test_on_device", "test_second_device"}
 
 
-def pytest_configure(config):
-    """Let float32 mean float32 on a GPU in cuDNN's recurrent layers too."""
-    if (config.getoption("--device") or "").startswith("cuda"):
-        import torch
-
-        torch.backends.cudnn.allow_tf32 = False
-
-
 def pytest_collection_modifyitems(config, items):
     """With the fake device, run what computes there, and nothing else.
 

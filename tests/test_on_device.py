@@ -505,7 +505,7 @@ def recall(to):
     keys, asked = torch.randint(64, (2, 3, 7))
     values = torch.randint(16, (3, 7))
     inputs = to([keys, values, asked])
-    return step(to(why_attention.AttentionRecall(8)), *inputs)
+    return step(to(why_attention.AttentionRecall(8).double()), *inputs)
 
 
 @case
