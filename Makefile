@@ -113,7 +113,7 @@ lock: setup
 	 sed -E "s/ and sys_platform != 'emscripten'//; \
 	   s/sys_platform != 'emscripten' and //; \
 	   s/ ; sys_platform != 'emscripten'//" requirements.txt.tmp | \
-	 awk '/^[a-z]/ {drop = /^(nvidia|cuda|triton|httpx2-jsfetch)|pypy/} \
+	 awk '/^[a-z]/ {drop = /^(nvidia|cuda|httpx2-jsfetch)|pypy/} \
 	   /^[a-z ]/ && !drop') > requirements.lock.tmp
 	mv requirements.lock.tmp requirements.txt
 	rm requirements.txt.tmp
