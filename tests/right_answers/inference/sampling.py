@@ -40,3 +40,10 @@ def beam_step(scores, logps):
     best = sorted(found)[: len(scores)]
     total, parent, token = zip(*best, strict=True)
     return torch.tensor(parent), torch.tensor(token), -torch.stack(total)
+
+
+def repetition_rate(ids, n):
+    """By windows that torch unfolds and sorts, row by row."""
+    windows = [row.unfold(0, n, 1) for row in ids]
+    distinct = sum(len(torch.unique(w, dim=0)) for w in windows)
+    return 1 - distinct / sum(map(len, windows))

@@ -9,7 +9,7 @@ import torch
 
 from handmade.exercises.cases import randoms
 from handmade.exercises.core import Case, Exercise, Mistake
-from handmade.inference import sampling
+from handmade.inference import diagnosis, sampling
 
 CUT = float("-inf")
 
@@ -376,6 +376,98 @@ BEAM_STEP = Exercise(
         Mistake(
             "the returned scores are those of the last token alone",
             _new_scores_only,
+        ),
+    ),
+)
+
+# -- repetition-rate: fn(ids (B, T), n) -> a number in [0, 1)
+
+
+def _grams(row: list[int], n: int) -> list[tuple[int, ...]]:
+    return [tuple(row[i : i + n]) for i in range(len(row) - n + 1)]
+
+
+def _joined(ids, n):
+    grams = _grams(ids.flatten().tolist(), n)
+    return 1 - len(set(grams)) / len(grams)
+
+
+def _one_set(ids, n):
+    grams = [g for row in ids.tolist() for g in _grams(row, n)]
+    return 1 - len(set(grams)) / len(grams)
+
+
+def _apart(ids, n):
+    """Cut the rows into pieces of n instead of sliding along them."""
+    cut = [_grams(row, n)[::n] for row in ids.tolist()]
+    return 1 - sum(len(set(g)) for g in cut) / sum(map(len, cut))
+
+
+def _by_length(ids, n):
+    distinct = sum(len(set(_grams(row, n))) for row in ids.tolist())
+    return 1 - distinct / ids.numel()
+
+
+def _short_by_one(ids, n):
+    rows = [_grams(row, n)[:-1] for row in ids.tolist()]
+    total = sum(map(len, rows))
+    return 1 - sum(len(set(g)) for g in rows) / total if total else 0.0
+
+
+def _all_of_the_repeated(ids, n):
+    rows = [_grams(row, n) for row in ids.tolist()]
+    twice = sum(g.count(gram) > 1 for g in rows for gram in g)
+    return twice / sum(map(len, rows))
+
+
+def _text_of(B: int, T: int, V: int, n: int) -> Callable:
+    def make():
+        g = torch.Generator().manual_seed(B * T + V)
+        return torch.randint(V, (B, T), generator=g), n
+
+    return make
+
+
+REPETITION_RATE = Exercise(
+    name="repetition-rate",
+    reference=diagnosis.repetition,
+    cases=(
+        Case("one row that loops", lambda: (torch.arange(12)[None] % 4, 2)),
+        Case("two rows, pairs", _text_of(2, 15, 3, 2)),
+        Case("five rows, triples", _text_of(5, 40, 3, 3)),
+        Case("single tokens", _text_of(3, 11, 6, 1)),
+        Case("n is the whole row", _text_of(2, 6, 3, 6)),
+    ),
+    mistakes=(
+        Mistake(
+            "the rows are joined into one: sequences then run across the "
+            "border, and one text repeats what another said",
+            _joined,
+        ),
+        Mistake(
+            "one set is kept for all rows: two texts that begin alike then "
+            "count as one that repeats itself",
+            _one_set,
+        ),
+        Mistake(
+            "the rows are cut into pieces of n: slide by one token instead, "
+            "or a loop of another length goes unseen",
+            _apart,
+        ),
+        Mistake(
+            "it is divided by the number of tokens: a row of T has only "
+            "T - n + 1 sequences",
+            _by_length,
+        ),
+        Mistake("the last sequence of every row is left out", _short_by_one),
+        Mistake(
+            "the first occurrence counts as repeated, too: it stood nowhere "
+            "before",
+            _all_of_the_repeated,
+        ),
+        Mistake(
+            "it is the share of the distinct ones: take it from 1",
+            lambda ids, n: 1 - diagnosis.repetition(ids, n),
         ),
     ),
 )
