@@ -1,0 +1,414 @@
+"""The capstone: a GPT that learns to write Shakespeare, letter by letter.
+
+    python -m handmade.training.mini_gpt train runs/one --seconds 180
+    python -m handmade.training.mini_gpt sample runs/one --prompt "ROMEO:"
+    python -m handmade.training.mini_gpt resume runs/one
+    python -m handmade.training.mini_gpt export runs/one to-hugging-face
+
+B batch · T tokens · V vocabulary
+
+A run is a folder: checkpoints (`step-00000100`, the last few), `log.jsonl`
+(a line a step) and `samples.jsonl` (what it wrote on the way). Whatever is
+killed goes on where its last checkpoint stands, to the last bit as if it had
+not been. Left out: several processes.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from handmade import checks
+from handmade.inference.generate import generate
+from handmade.training.characters import (
+    Alphabet,
+    all_windows,
+    draw_windows,
+    sides,
+)
+from handmade.training.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    restore,
+    save_checkpoint,
+)
+from handmade.training.loop import Step, Trainer
+from handmade.training.metrics import Metrics, Progress
+from handmade.training.mini_gpt_model import MiniGPT, MiniGPTConfig
+from handmade.training.optimizers import Muon
+from handmade.training.schedule import warmup_linear
+
+JUDGED = 131_072  # characters of the validation side that a loss is taken of
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All that makes a run, but the text. Each field is a flag.
+
+    Raises ValueError where one is out of range.
+    """
+
+    steps: int = 1000
+    d_model: int = 160
+    n_layers: int = 4
+    n_heads: int = 4
+    d_ff: int = 640
+    max_seq_len: int = 128
+    batch_size: int = 16
+    lr_matrix: float = 0.02
+    lr_other: float = 0.01
+    weight_decay: float = 0.0
+    warmup: int = 0
+    flat: float = 0.0
+    max_norm: float = 1.0
+    precision: str = "bfloat16"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type is int or field.type == "int":
+                checks.whole(field.name, value, at_least=0)
+            elif field.name != "precision":
+                checks.number(field.name, value, at_least=0)
+        checks.text("precision", self.precision)
+        checks.whole("steps", self.steps)
+        checks.whole("batch_size", self.batch_size)
+        checks.positive("max_norm", self.max_norm)
+        known = self.precision in PRECISIONS
+        want = " or ".join(PRECISIONS)
+        checks.need(known, "precision", repr(self.precision), want)
+        self.schedule()
+        self.config(1)
+
+    def config(self, vocab_size: int) -> MiniGPTConfig:
+        """Return the model's sizes for an alphabet of so many characters."""
+        return MiniGPTConfig(
+            vocab_size=vocab_size,
+            d_model=self.d_model,
+            n_layers=self.n_layers,
+            n_heads=self.n_heads,
+            d_ff=self.d_ff,
+            max_seq_len=self.max_seq_len,
+        )
+
+    def schedule(self) -> Callable[[int], float]:
+        """Return the factor on the learning rates, which ends at 0."""
+        return warmup_linear(self.steps, warmup=self.warmup, flat=self.flat)
+
+
+def corpus() -> str:
+    """Return Shakespeare's works as one text."""
+    from handmade.weights.shakespeare import shakespeare
+
+    return "\n\n".join(shakespeare().values())
+
+
+def make_trainer(
+    settings: Settings, ids: torch.Tensor, vocab_size: int
+) -> Trainer:
+    """Return a run that has not begun, on the numbers of a training text.
+
+    Raises ValueError where the text is shorter than a window.
+    """
+    checks.kind("settings", settings, Settings, "Settings")
+    T, B = settings.max_seq_len, settings.batch_size
+    draw_windows(ids, T, B, torch.Generator())  # is it long enough?
+    torch.manual_seed(settings.seed)
+    model = MiniGPT(settings.config(vocab_size))
+    matrices = [p for p in model.blocks.parameters() if p.ndim == 2]
+    others = [model.tok_emb.weight, model.lm_head.weight]
+    optimizer = Muon(
+        [
+            {"params": matrices, "lr": settings.lr_matrix},
+            {"params": others, "lr": settings.lr_other, "rule": "adamw"},
+        ],
+        weight_decay=settings.weight_decay,
+    )
+
+    def draw(generator: torch.Generator) -> tuple[torch.Tensor, ...]:
+        return (draw_windows(ids, T, B, generator),)
+
+    return Trainer(
+        model,
+        optimizer,
+        draw,
+        character_loss,
+        generator=torch.Generator().manual_seed(settings.seed),
+        schedule=settings.schedule(),
+        max_norm=settings.max_norm,
+        count=lambda ids: ids[:, 1:].numel(),
+        precision=PRECISIONS[settings.precision],
+    )
+
+
+def character_loss(model: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy in nats a character, (B, T + 1) ids -> scalar."""
+    checks.module("model", model)
+    checks.ids("ids", ids, axes=2)
+    logits = model(ids[:, :-1])
+    return F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+
+
+@dataclass
+class Run:
+    """A run in its folder: trainer, alphabet and both sides of the text."""
+
+    folder: Path
+    settings: Settings
+    alphabet: Alphabet
+    trainer: Trainer
+    judged: torch.Tensor
+
+    @classmethod
+    def new(
+        cls, folder: Path | str, settings: Settings, text: str | None = None
+    ) -> "Run":
+        """Begin a run. Raises ValueError where the folder holds one."""
+        checks.path("folder", folder)
+        folder = Path(folder)
+        if any(folder.glob("step-*")):
+            raise ValueError(
+                f"folder: got {folder}, which holds a run, want another "
+                "name, or `resume`"
+            )
+        return cls._make(folder, settings, text)
+
+    @classmethod
+    def resumed(cls, folder: Path | str, text: str | None = None) -> "Run":
+        """Go on with a run, from its newest whole checkpoint.
+
+        Raises ValueError where there is none, and for another text.
+        """
+        checkpoint = load_checkpoint(folder)
+        settings = settings_of(checkpoint)
+        run = cls._make(Path(folder), settings, text)
+        restore(run.trainer, checkpoint, run.identity())
+        return run
+
+    @classmethod
+    def _make(
+        cls, folder: Path, settings: Settings, text: str | None
+    ) -> "Run":
+        text = corpus() if text is None else text
+        alphabet = Alphabet.of(text)
+        learned, held = (alphabet.encode(side) for side in sides(text))
+        trainer = make_trainer(settings, learned, len(alphabet))
+        return cls(folder, settings, alphabet, trainer, held[:JUDGED])
+
+    def identity(self) -> dict[str, Any]:
+        """Return what has to be the same for a run to go on."""
+        return asdict(self.settings) | {"characters": self.alphabet.characters}
+
+    def validation_loss(self) -> float:
+        """Return the loss on the held-out side, nats a character."""
+        rows = 64
+        T = self.settings.max_seq_len
+        windows = all_windows(self.judged, T, rows)
+        return self.trainer.evaluate((ids,) for ids in windows)
+
+    def go(
+        self,
+        *,
+        save_every: int,
+        sample_every: int,
+        keep: int = 3,
+        board: bool = False,
+        quiet: bool = False,
+    ) -> float:
+        """Train to the end, and return the validation loss.
+
+        Writes a line a step, and every so many steps a checkpoint and a
+        sample. The end has a checkpoint too.
+        """
+        checks.whole("save_every", save_every)
+        checks.whole("sample_every", sample_every)
+        checks.whole("keep", keep)
+        checks.flag("quiet", quiet)
+        s, trainer = self.settings, self.trainer
+        tokens = s.batch_size * s.max_seq_len
+        log = Metrics(
+            self.folder / "log.jsonl", resume_at=trainer.step, board=board
+        )
+        written = Metrics(
+            self.folder / "samples.jsonl", resume_at=trainer.step + 1
+        )
+        bar = None if quiet else Progress(s.steps, tokens, start=trainer.step)
+
+        def tell(step: int, measured: Step) -> None:
+            log.write(step, asdict(measured))
+            if bar is not None:
+                bar(step, measured.loss)
+            if (step + 1) % sample_every == 0:
+                written.write(step + 1, {"text": self.sample(200)})
+            if (step + 1) % save_every == 0 or step + 1 == s.steps:
+                self.save(keep)
+
+        with log, written:
+            if trainer.step == 0:
+                written.write(0, {"text": self.sample(200)})
+            trainer.run(s.steps, tell)
+            loss = self.validation_loss()
+            log.write(s.steps, {"validation_loss": loss})
+        if bar is not None:
+            bar.close()
+        return loss
+
+    def save(self, keep: int = 3) -> Path:
+        """Write a checkpoint."""
+        return save_checkpoint(
+            self.folder, self.trainer, self.identity(), keep=keep
+        )
+
+    def sample(self, n: int) -> str:
+        """Write n characters after a line end; no random state moves."""
+        model: Any = self.trainer.model
+        return write_text(
+            model, self.alphabet, "\n", n, seed=self.settings.seed
+        )
+
+
+def settings_of(checkpoint: Checkpoint) -> Settings:
+    """Return the settings that a run's checkpoint was made with.
+
+    Raises ValueError naming keys that are missing or unknown.
+    """
+    checks.kind("checkpoint", checkpoint, Checkpoint, "a Checkpoint")
+    found = dict(checkpoint.settings)
+    found.pop("characters", None)
+    names = {field.name for field in fields(Settings)}
+    odd = sorted(found.keys() ^ names)
+    if odd:
+        raise ValueError(
+            f"{checkpoint.folder}: got other settings than a run has "
+            f"({', '.join(odd[:5])}), want all of {', '.join(sorted(names))}"
+        )
+    return Settings(**found)
+
+
+def load_model(folder: Path | str) -> tuple[MiniGPT, Alphabet]:
+    """Return the newest model of a run, ready to write, and its alphabet.
+
+    Raises ValueError where no checkpoint is whole.
+    """
+    checkpoint = load_checkpoint(folder)
+    settings = settings_of(checkpoint)
+    alphabet = Alphabet(checkpoint.settings["characters"])
+    model = MiniGPT(settings.config(len(alphabet)))
+    prefix = "model."
+    model.load_state_dict(
+        {
+            name.removeprefix(prefix): x
+            for name, x in checkpoint.tensors.items()
+            if name.startswith(prefix)
+        }
+    )
+    return model.eval(), alphabet
+
+
+def write_text(
+    model: MiniGPT,
+    alphabet: Alphabet,
+    prompt: str,
+    n: int,
+    *,
+    temperature: float = 0.8,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int = 0,
+) -> str:
+    """Return the prompt and n characters after it.
+
+    What does not fit into the model's length is forgotten: it goes on from
+    the last half of it. Raises ValueError for a character that the model
+    has not, for an empty prompt, and as ``generate`` does.
+    """
+    checks.kind("model", model, MiniGPT, "a MiniGPT")
+    checks.kind("alphabet", alphabet, Alphabet, "an Alphabet")
+    checks.text("prompt", prompt)
+    checks.need(bool(prompt), "prompt", "none", "one character or more")
+    checks.whole("n", n)
+    checks.number("temperature", temperature, at_least=0)
+    checks.whole("seed", seed, at_least=0)
+    home = model.tok_emb.weight.device
+    ids = alphabet.encode(prompt).to(home)
+    longest = model.config.max_seq_len
+    generator = torch.Generator(home).manual_seed(seed)
+    mode = model.training
+    model.eval()
+    try:
+        while n > 0:
+            seen = ids if len(ids) < longest else ids[-(longest // 2) :]
+            new = min(n, longest - len(seen))
+            out = generate(
+                model,
+                seen[None],
+                max_new_tokens=new,
+                temperature=temperature,
+                top_k=top_k,
+                top_p=top_p,
+                generator=generator if temperature > 0 else None,
+            )
+            ids = torch.cat((ids, out[0, len(seen) :]))
+            n -= new
+    finally:
+        model.train(mode)
+    return alphabet.decode(ids)
+
+
+def steps_in(
+    settings: Settings, seconds: float, text: str | None = None
+) -> int:
+    """Return how many steps fit into so many seconds on this machine.
+
+    Measured: the median of some steps of a run that is thrown away.
+    """
+    checks.positive("seconds", seconds)
+    run = Run._make(Path("unused"), settings, text)
+    for _ in range(3):
+        run.trainer.train_step()
+    took: list[float] = []
+    begun = time.monotonic()
+    while time.monotonic() - begun < seconds / 60 or len(took) < 5:
+        start = time.monotonic()
+        run.trainer.train_step()
+        took.append(time.monotonic() - start)
+    return max(1, math.floor(seconds / sorted(took)[len(took) // 2]))
+
+
+def export(folder: Path | str, target: Path | str) -> Path:
+    """Write the newest model in the Hugging Face format, and its alphabet.
+
+    `transformers.AutoModelForCausalLM.from_pretrained(target)` loads it.
+    Raises ValueError where the target exists and is not empty.
+    """
+    checks.path("target", target)
+    model, alphabet = load_model(folder)
+    target = Path(target)
+    if target.exists() and any(target.iterdir()):
+        raise ValueError(f"target: got {target}, want an empty folder's name")
+    model.to_hf().save_pretrained(target)
+    text = json.dumps({"characters": alphabet.characters})
+    (target / "alphabet.json").write_text(text, encoding="utf-8")
+    return target
+
+
+def as_settings(found: Mapping[str, Any]) -> Settings:
+    """Return settings from flags: those that are None keep their default."""
+    checks.mapping("found", found, "a dict from a setting to its value")
+    names = {field.name for field in fields(Settings)}
+    given = {k: v for k, v in found.items() if k in names and v is not None}
+    return replace(Settings(), **given)
+
+
+if __name__ == "__main__":
+    from handmade.training.mini_gpt_command import main
+
+    main()
