@@ -42,6 +42,8 @@ def registered() -> torch.device:
     module.set_rng_state = lambda state, device=None: torch.set_rng_state(
         state
     )
+    # and autocast, also where it is switched off, which dtypes it may take
+    module.get_amp_supported_dtype = lambda: [torch.bfloat16]
     return torch.device(NAME, 0)
 
 

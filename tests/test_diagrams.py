@@ -24,7 +24,10 @@ from handmade.blocks.mixture_of_experts import route
 from handmade.blocks.multi_head import MultiHeadAttention
 from handmade.blocks.rope import apply_rope, rope_angles
 from handmade.diagrams import flow_table, layered, llama
+from handmade.diagrams.by_hand import by_hand_graph
+from handmade.diagrams.paging import block_tables
 from handmade.diagrams.svg import Canvas, Drawing
+from handmade.diagrams.tiles import score_tiles
 from handmade.diagrams.writing import number, text_width
 from handmade.models.llama_config import LlamaConfig
 from handmade.record import record
@@ -111,6 +114,9 @@ MAKE = {
     "experts": lambda: diagrams.flow(EXPERTS),
     "hostile": lambda: diagrams.flow("a<b>&c (T) -> <script> & 'f' -> \"d\""),
     "strides": lambda: diagrams.strides(*views()),
+    "tiles": lambda: score_tiles(24, 24, 4, 4, (3, 1)),
+    "tiles after a cache": lambda: score_tiles(10, 37, 3, 5, (3, 7)),
+    "by hand": lambda: by_hand_graph("loss"),
     "autograd": lambda: diagrams.autograd_graph(*loss()),
     "masks": lambda: diagrams.masks(four_masks()),
     "one mask": lambda: diagrams.masks({"causal": causal_mask(3, 30)}),
@@ -127,6 +133,12 @@ MAKE = {
     "halves": lambda: diagrams.rope_pairs(16),
     "neighbours": lambda: diagrams.rope_pairs(8, "neighbours"),
     "routing": lambda: diagrams.moe_routing(routed(), TOKENS),
+    "pages": lambda: block_tables(
+        {"a": [4, 0], "b & c": [4, 7, 2], "d": [1]},
+        {"a": 7, "b & c": 9, "d": 4},
+        n_pages=14,
+        page_size=4,
+    ),
     "norms": diagrams.norm_placement,
     "llama": lambda: diagrams.model(SMOLLM2, ADDRESSES, "rope"),
     "big llama": lambda: diagrams.model(
@@ -706,3 +718,34 @@ def test_canvas_escapes_what_it_writes():
     assert next(root.iter("desc")).text == "<desc> & such"
     assert number(1 / 3) == "0.33"
     assert number(-0.001) == "0"
+
+
+def test_block_tables_say_whose_pages_are_where():
+    drawing = drawn("pages")
+    assert "b & c has 9 tokens in pages 4, 7, 2" in str(drawing)
+    texts = [text.text for text in root_of(drawing).iter("text")]
+    # the tables in their order, then the pool in its own
+    assert [t for t in texts if t.isdecimal()] == [
+        *"40", *"472", "1", *map(str, range(14))
+    ]  # fmt: skip
+    # page 0 holds three of four tokens, page 2 one
+    widths = [
+        float(rect.get("width"))
+        for rect in root_of(drawing).iter("rect")
+        if rect.get("fill-opacity") == "0.22"
+    ]
+    assert widths[:6] == [28, 21, 28, 28, 7, 28]
+
+
+@pytest.mark.parametrize(
+    ("tables", "tokens", "words"),
+    [
+        ({"a": [5]}, {"a": 1}, "tables: a: got 5, want pages below 5"),
+        ({"a": [0]}, {"a": 5}, "tokens: got 5 of a"),
+        ({"a": [0]}, {}, "tokens: a: got None"),
+        ({}, {}, "tables: got 0, want 1 to 5"),
+    ],
+)
+def test_block_tables_refuse_what_they_cannot_draw(tables, tokens, words):
+    with pytest.raises(ValueError, match=words):
+        block_tables(tables, tokens, n_pages=5, page_size=4)

@@ -41,7 +41,20 @@ LEFT_OUT = {
     r"exercises\.[a-z]\w*\..+": "mistakes, and what examines an answer",
     r"experiments\.core\.digest": "called with what JSON gave",
     r"inference\.beam\.(?!beam_search).+": "steps of beam_search",
+    r"inference\.flash_attention\.FlashAttention.*": "called by autograd",
+    r"inference\.flash_tiles\.(?!online_softmax).+": (
+        "steps of flash_attention"
+    ),
+    r"inference\.drafters\.(certain|longer|read_on|Drafter\..+)": (
+        "steps of speculative_generate"
+    ),
     r"inference\.sampling\.is_number": "tells a number from anything",
+    r"inference\.serve_(app\.Reply|fields|protocol|worker\.Job)\b.*": (
+        "refuses what a client sends, in a client's words"
+    ),
+    r"inference\.serve_(text|service\.Service\.\w+|worker\.Worker\.\w+)"
+    r"(\..*)?": "called by the endpoint",
+    r"inference\.serve\.(Server\.\w+|main)": "called by uvicorn, by a shell",
     r"models\.(config\.read_config|(decoder|t5_(stacks|weights))\..+)": (
         "called by a model"
     ),
@@ -53,7 +66,9 @@ LEFT_OUT = {
     r"record\.tensors_of": "takes whatever a module puts out",
     r"registered\.(HandmadeGPT2(Config)?(\.(forward|ours))?|TheirCache\..+|"
     r"attention_forward|whole_mask)": "called by transformers",
+    r"scalar\.dot": "the inner loop of matmul",
     r"(strip\.brief|tables\.Table)": "what a strip and table() are made of",
+    r"training\.mini_gpt_command\.main": "ends the program: see its tests",
     r"text\.((bpe|unigram)_json|keys|template)\..+": "reads a file's parts",
     r"text\.(added_tokens|batch|stream|word_cache)\..+": "of Tokenizer",
     r"text\.embeddings\.Lookup.*": "called by autograd",
@@ -76,12 +91,14 @@ SHOWN = {
     "registered.whole_mask",
     "text.batch.fill_up",
     "text.embeddings.Lookup",
+    "weights.gguf_file.read_gguf",
+    "weights.wheels.wheel_folder",
 }
 # "name argument: what it is given" that is right here, and why
 TAKES = {
     r"blocks\.attention\.\w+ mask: another dtype": "floats are added",
-    r"\S+\.(repeat_kv|rotate_half|head_split|(split|merge)_heads) x: "
-    r"another dtype": "any numbers can change places",
+    r"\S+\.(repeat_kv|rotate_half|head_split|flush_right|(split|merge)_heads)"
+    r" x: another dtype": "any numbers can change places",
     r"\S+(angles|sinusoidal_positions|CharModel\.forward) positions: "
     r"another dtype": "a place between two tokens is one",
     r"record\.arguments inputs: (complex|another dtype)": "any tensor",
@@ -90,17 +107,19 @@ TAKES = {
     r"(text\.data\.\w+|\S+random_reference) seed: less than nothing": (
         "a seed is any whole number"
     ),
+    r"scalar\.adamw (weight|grad|m): less than nothing": "any number",
     r"strip\.Step value: (complex|another dtype)": "any tensor",
     r"widgets\.attention_patterns\.explore query: less than nothing": (
         "-1 is the last token"
     ),
-    r"training\.loop\.train max_norm: infinity": "it cuts nothing",
+    r"training\.loop\.(train|Trainer) max_norm: infinity": "it cuts nothing",
 }
 # the name in a message, where it is not the argument's own
 ALIASES = {
     "described": "described|tokenizer",  # the file's content is one
     "inputs": "inputs|x",  # the model names what it reads
     "size": "size|vocab_size",  # whose part it is
+    "target": "target|model",  # what checks a prompt calls it
     "words": "words|texts",
 }
 REFUSED = r"({})\b.*: got .+, want |({}): got .+\bwant\b"

@@ -65,13 +65,13 @@ def test_without_a_script_the_answers_stand_in_the_page():
 def test_the_map_shows_every_page_of_the_book_and_no_other():
     found = DOC.findall(section("intro-parts"))
     assert sorted(found) == sorted(page.name for page in OTHERS)
-    assert section("intro-parts").count("<svg") == 6
+    assert section("intro-parts").count("<svg") == 7
 
 
 def test_the_time_of_a_route_is_that_of_its_pages():
     routes = section("intro-routes").strip().split("\n\n")
     timed = [text for text in routes if "{minutes}" in text]
-    assert len(timed) == 4
+    assert len(timed) == 5
     for text in timed:
         (pages,) = re.findall(r"\{minutes\}`([^`]+)`", text)
         told = [f"book/{name}" for name in pages.split()]

@@ -31,6 +31,9 @@ HELPERS = frozenset({
     "check", "check.show",
     "flow", "head_split", "gqa_sharing", "rope_pairs", "masks", "packing",
     "strides", "autograd_graph", "moe_routing", "norm_placement",
+    "score_tiles",
+    "block_tables",
+    "by_hand_graph",
 })  # fmt: skip
 MARKUP = {"text/html", "image/svg+xml", "text/markdown"}
 DATA = {

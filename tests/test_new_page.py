@@ -32,10 +32,10 @@ def test_a_page_is_the_last_of_its_part():
 
 
 def test_a_new_part_stands_before_the_back():
-    toc = new_page.with_page(TOC, "by-hand", "tokens")
+    toc = new_page.with_page(TOC, "images", "flow-matching")
     captions = [part["caption"] for part in yaml.safe_load(toc)["parts"]]
-    assert captions[-2:] == ["By hand", "Back"]
-    assert chapters(toc, "By hand") == ["book/by-hand/tokens"]
+    assert captions[-2:] == ["Images", "Back"]
+    assert chapters(toc, "Images") == ["book/images/flow-matching"]
 
 
 def test_a_skeleton_is_bound_and_shows_no_note_of_ours(tmp_path):

@@ -37,10 +37,32 @@ from handmade.blocks.norms import BatchNorm, LayerNorm, RMSNorm
 from handmade.blocks.positions import LearnedPositions, sinusoidal_positions
 from handmade.blocks.rope import rope_angles, token_positions
 from handmade.inference import sampling
+from handmade.inference.arrivals import StaticBatch
 from handmade.inference.beam import beam_search
+from handmade.inference.bytes_written import BytesWritten
 from handmade.inference.cache import KVCache
+from handmade.inference.chunked_prefill import chunked_prefill
+from handmade.inference.diagnosis import draws_match, repetition, score_text
+from handmade.inference.drafters import PromptLookup, law
 from handmade.inference.encoder_decoder import EncoderDecoderCache
+from handmade.inference.engine import Engine, Request
+from handmade.inference.flash_attention import flash_attention
+from handmade.inference.flash_tiles import online_softmax
 from handmade.inference.generate import generate
+from handmade.inference.gptq import gptq
+from handmade.inference.nf4 import NF4, nf4_linear, normal_levels
+from handmade.inference.paged_cache import PagedCache, paged_pass
+from handmade.inference.q4_1 import decode_q4_1
+from handmade.inference.quantization import (
+    absmax,
+    asymmetric,
+    bits_per_weight,
+    quantize_linears,
+)
+from handmade.inference.rewind_cache import RewindCache, flush_right
+from handmade.inference.speculative import speculative_generate, verify
+from handmade.inference.static_cache import StaticCache
+from handmade.inference.window_cache import WindowCache
 from handmade.models import sentences
 from handmade.models.bert import Bert, BertConfig
 from handmade.models.config import ACTIVATIONS, activation
@@ -61,7 +83,10 @@ from handmade.parity import differences, parity
 from handmade.record import record
 from handmade.text.data import document_mask
 from handmade.text.embeddings import lookup
-from handmade.training.loop import next_token_loss, train
+from handmade.training.characters import all_windows
+from handmade.training.loop import Trainer, next_token_loss, train
+from handmade.training.lora import LoRALinear
+from handmade.training.mini_gpt import Settings, make_trainer
 from handmade.training.recall import recall_loss
 from second_device import NAME, Second, second_device
 from torch import Tensor, nn
@@ -72,6 +97,12 @@ CASES: dict[str, Callable[[To], Any]] = {}
 PARTS = ("blocks", "models", "inference", "training")
 # public functions that no case enters, and why
 EXEMPT: dict[str, str] = {
+    "inference.flash_kernel.kernel_attention": (
+        "Triton knows CUDA alone: test_flash_kernel goes there"
+    ),
+    "inference.nf4.DoubleScales": "called by NF4, not as a layer",
+    "inference.nf4.NF4": "called by QuantizedLinear, not as a layer",
+    "inference.quantization.Grid": "the same",
     "blocks.why_attention.Recall": "what the two models share",
     "blocks.why_attention.RecurrentRecall": "torch's GRU has a kernel there",
     "blocks.why_attention.recall_batch": "data, drawn by a CPU generator",
@@ -175,6 +206,16 @@ def padded() -> tuple[Tensor, Tensor]:
     mask = torch.ones(2, 5, dtype=torch.int64)
     mask[1, :2] = 0
     return torch.randint(23, (2, 5)), mask
+
+
+@case
+def attention_by_tiles(to: To) -> list[Tensor]:
+    inputs = to([torch.randn(2, H, 7, 8) for H in (4, 2, 2)])
+    q, k, v = (x.requires_grad_() for x in inputs)
+    mask = to(torch.arange(14).reshape(2, 1, 1, 7) % 5 > 0)
+    out = flash_attention(q, k, v, mask, causal=True, block_q=3, block_k=2)
+    out.pow(2).sum().backward()
+    return [out, q.grad, k.grad, v.grad, *online_softmax(q.detach(), 3)]
 
 
 @case
@@ -309,6 +350,19 @@ def llama_with_a_cache(to):
     cache.reorder(to(torch.tensor([1, 0, 1])))
     rows = to(torch.tensor([1, 0, 1]))
     return [first, model(ids[rows, 3:], mask[rows], cache=cache)]
+
+
+@case
+def llama_with_other_caches(to):
+    model, (ids, mask), out = to(llama()), to(padded()), []
+    rows = to(torch.tensor([1, 0, 1]))
+    with torch.no_grad(), BytesWritten():
+        for cache in (StaticCache(5), WindowCache(3, full=[1])):
+            given = {"chunk": 2, "attention_mask": mask[:, :4]}
+            out.append(chunked_prefill(model, ids[:, :4], cache, **given))
+            cache.reorder(rows)
+            out.append(model(ids[rows, 4:], mask[rows], cache=cache))
+    return out
 
 
 @case
@@ -472,6 +526,47 @@ def beams(to):
 
 
 @case
+def speculation(to):
+    model, (ids, mask) = to(llama()), to(padded())
+    options = {"n_draft": 3, "max_new_tokens": 6, "attention_mask": mask}
+    small = to(llama())
+    cache = RewindCache()
+    model(ids, cache=cache)
+    drop = to(torch.arange(len(ids)))
+    cache.rewind(drop)
+    return [
+        *speculative_generate(model, PromptLookup(1), ids, **options),
+        *speculative_generate(model, small, ids, **options, eos_id=[3, 4]),
+        *speculative_generate(model, small, ids, **options, use_cache=False),
+        *cache.layers[0],
+        flush_right(ids, drop),
+        law(to(randn(2, 9)), 0.7, top_k=4, top_p=0.8, min_p=0.01),
+        law(to(randn(2, 9))),
+        *verify(*to([torch.eye(9)[None, :3], torch.eye(9)[None, :2],
+                     torch.tensor([[0, 1]])])),
+    ]  # fmt: skip
+
+
+@case
+def serving(to):
+    model = to(llama())
+    engine = Engine(model, n_pages=9, page_size=2, max_batch=3)
+    requests = [Request([1, 2, 3, 4 + i], 2 + i, seed=i) for i in range(3)]
+    for request in requests:
+        engine.add(request)
+    static = StaticBatch(model, max_batch=2)
+    static.add(Request([1, 2, 3], 2, temperature=0))
+    static.add(Request([1], 2, temperature=0))
+    while engine.has_work:
+        engine.step()
+        static.step()
+    cache, ids = PagedCache(3, 2), [[5, 6], [7, 8]]
+    logits = paged_pass(model, cache, [[2], [0]], [0, 0], ids)
+    outputs = [to(torch.tensor(request.output)) for request in requests]
+    return [logits, *cache.layers, *outputs]
+
+
+@case
 def filters(to):
     logits, ids = to([randn(2, 9), torch.tensor([[1, 2], [3, 3]])])
     mask = to(torch.tensor([[0, 1], [1, 1]]))
@@ -485,6 +580,16 @@ def filters(to):
         penalty(logits, ids, 1.5, attention_mask=mask),
         sampling.greedy(logits),
     ]
+
+
+@case
+def diagnosis(to):
+    model, (ids, mask) = to(llama()), to(padded())
+    fit = draws_match(to(torch.tensor([0, 1, 1])), to(torch.zeros(3)))
+    assert fit.impossible == 0
+    again = torch.tensor(repetition(ids, 2), dtype=torch.float64)
+    scores = [*score_text(model, ids, mask)[:5], *score_text(model, ids)]
+    return [*scores, to(again)]
 
 
 @case
@@ -529,6 +634,26 @@ def training_loops(to):
 
 
 @case
+def capstone(to):
+    text = torch.randint(9, (60,))
+    settings = Settings(
+        steps=2, d_model=8, n_layers=1, n_heads=2, d_ff=8, max_seq_len=8,
+        batch_size=2, precision="float32",
+    )  # fmt: skip
+    trainer = make_trainer(settings, text, 9)
+    model, optimizer = to(trainer.model), trainer.optimizer
+    there = Trainer(
+        model, optimizer, trainer.draw, trainer.loss_of,
+        generator=trainer.generator,
+    )  # fmt: skip
+    log = there.run(2)
+    loss = there.evaluate((ids,) for ids in all_windows(text, 8, 3))
+    adapted = LoRALinear(to(nn.Linear(4, 6).double()), 2, 2.0)
+    measured = torch.tensor([*(each.loss for each in log), loss])
+    return [to(measured), adapted(to(randn(3, 4))), *model.parameters()]
+
+
+@case
 def folders(to):
     """Read from a file, then moved layer by layer."""
     ids, mask = to(padded())
@@ -540,6 +665,27 @@ def folders(to):
     logits = model(ids, mask)
     place(model, dict.fromkeys(layer_sizes(model), str(ids.device)))
     return [logits, model(ids, mask)]
+
+
+@case
+def few_bits(to):
+    w, x = to([randn(6, 32), randn(40, 32)])
+    layer = to(nn.Linear(32, 6))
+    codes = [absmax(w), asymmetric(w, bits=3, group=16), NF4(w, double=True)]
+    codes.append(gptq(w, x, bits=3, group=16))
+    frozen = nf4_linear(layer)
+    model = nn.Sequential(layer)
+    quantize_linears(model, lambda w: asymmetric(w, group=16))
+    bits = [bits_per_weight(each) for each in codes]
+    raw = to(torch.arange(40, dtype=torch.uint8))
+    return [
+        *(each.dequantize() for each in codes),
+        *step(frozen, x),
+        *step(model, x),
+        w.new_tensor(bits),
+        to(normal_levels()),
+        decode_q4_1(raw),
+    ]
 
 
 @case
@@ -694,6 +840,8 @@ def places() -> Iterator[tuple[str, str, int]]:
         yield from (
             (module.__name__, function, keyword.lineno)
             for function, keyword in device_keywords(tree)
+            # a server is started in test_serve
+            if module.__name__ != "handmade.inference.serve"
         )
 
 

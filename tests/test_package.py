@@ -28,8 +28,10 @@ LIBRARY = ("text", "blocks", "models", "inference", "training")
 # modules of the package -> the extra that brings what they import; a module
 # in none of them must do with the package's own dependencies
 EXTRA_OF = {
+    "handmade/inference/serve": "serve",
     "handmade/weights/hub.py": "book",
     "handmade/weights/": "weights",
+    "handmade/inference/flash_kernel.py": "kernels",
     "handmade/widgets/": "book",
     "handmade/plot": "book",
     "handmade/notebook.py": "book",
@@ -44,7 +46,7 @@ EXTRA_OF = {
 # asked for where a caller uses it, and named in the docstring of who asks
 # torch pins its CUDA packages itself
 TORCHS_OWN = ("cuda-", "nvidia-", "triton")
-AT_CALL = {"transformers", "huggingface_hub", "pip", "IPython"}
+AT_CALL = {"transformers", "huggingface_hub", "pip", "IPython", "tqdm"}
 
 
 def asked(extra: str = "") -> set[str]:
@@ -134,6 +136,8 @@ for part in {library!r}:
         continue
     prefix = f"{{package.__name__}}."
     for found in pkgutil.walk_packages(package.__path__, prefix):
+        if found.name.startswith({apart!r}):
+            continue
         importlib.import_module(found.name)
 
 from handmade.inference.generate import generate
@@ -171,7 +175,16 @@ def test_models_tokenizers_and_loops_do_without_the_extras(tmp_path):
     blocked -= {"numpy"}  # torch itself takes it where it finds it
     for name in ("anywidget", "ipywidgets", "transformers", "gguf"):
         assert name in blocked
-    script = WITHOUT.format(blocked=blocked, library=LIBRARY)
+    apart = tuple(
+        name.removesuffix(".py").replace("/", ".")
+        for name in EXTRA_OF
+        if name.startswith(tuple(f"handmade/{part}/" for part in LIBRARY))
+    )
+    assert apart == (
+        "handmade.inference.serve",
+        "handmade.inference.flash_kernel",
+    )
+    script = WITHOUT.format(blocked=blocked, library=LIBRARY, apart=apart)
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "tokenizer.json")],
         capture_output=True,

@@ -26,10 +26,12 @@ from handmade.widgets import (
     base,
     bert_search,
     broken_model,
+    cache_memory,
     head_count,
     mask_editor,
     merge_steps,
     next_token,
+    quantize_bits,
     rope_rotator,
     softmax_saturation,
     t5_steps,
@@ -179,6 +181,9 @@ def explorables() -> dict[str, base.Explorer]:
             names, names, dict.fromkeys(names, torch.eye(n)), [*range(n)]
         ),
         "broken_model": broken_model.broken_model([game(*names)]),
+        "cache_memory": cache_memory.cache_memory(
+            dict.fromkeys(names, EQUAL_WIDTH["Llama"])
+        ),
         "head_count": head_count.count_heads(
             names, {2: even}, d_model=4, heads=2
         ),
@@ -188,6 +193,9 @@ def explorables() -> dict[str, base.Explorer]:
         ),
         "next_token": next_token.next_token(
             names, torch.randn(n, 40), lambda i: names[i % n]
+        ),
+        "quantize_bits": quantize_bits.explore_bits(
+            dict.fromkeys(names, torch.randn(2, 128))
         ),
         "rope_rotator": rope_rotator.rope_rotator(
             torch.randn(4), torch.randn(4)

@@ -15,6 +15,7 @@ from handmade.widgets.architecture_map import map_models
 from handmade.widgets.attention_patterns import Panel, explore
 from handmade.widgets.base import assets
 from handmade.widgets.bert_search import bert_search
+from handmade.widgets.cache_memory import cache_memory
 from handmade.widgets.head_count import count_heads
 from handmade.widgets.mask_editor import edit_masks
 from handmade.widgets.merge_steps import merge_steps
@@ -107,6 +108,15 @@ def make(name: str):
         )  # fmt: skip
     if name == "bert_search":
         return search()
+    if name == "cache_memory":
+        return cache_memory(
+            {
+                f"Model {n} {size}B": EQUAL_WIDTH[kind]
+                for n, (kind, size) in enumerate(
+                    [("Llama", 8), ("Mistral", 7), ("Gemma 3", 1)] * 3
+                )
+            }
+        )
     if name == "t5_steps":
         return t5_steps([run("long", 12, 18), run("short", 3, 4)], step=3)
     if name == "head_count":
@@ -136,6 +146,10 @@ MOVED = {
         "key": 2,
     },
     "bert_search": {"query": 1, "pooling": 1, "unmasked": True},
+    "cache_memory": {
+        "layers": 80, "heads": 8, "width": 1, "length": 13, "batch": 9,
+        "dtype": 0, "window": 2,
+    },
     "head_count": {"cut": 1, "layer": 2, "head": 4, "query": 3, "key": 5},
     "mask_editor": {
         "preset": 3, "size": 2, "head": 4, "query": 9, "key": 4,
@@ -163,6 +177,10 @@ EXTREMES = {
     ],
     "bert_search": [
         {"query": 2, "pooling": 1}, {"unmasked": True}, {"query": 0},
+    ],
+    "cache_memory": [
+        {"layers": 128, "heads": 128, "width": 6, "length": 13, "batch": 10},
+        {"window": 1}, {"layers": 1, "heads": 1, "width": 0, "length": 0},
     ],
     "head_count": [{"cut": 4}, {"cut": 0, "head": 23}],
     "mask_editor": [{"preset": 1, "size": 3}, {"preset": 4}],

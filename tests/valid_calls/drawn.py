@@ -36,6 +36,9 @@ CALLS = {
         config=LlamaConfig(**SIZES), links={"rope": "#"}, lit="rope"
     ),
     "diagrams.memory.strides": lambda: call(**memory()),
+    "diagrams.tiles.score_tiles": lambda: call(
+        T=8, S=10, block_q=2, block_k=3, at=(1, 1)
+    ),
     "diagrams.routing.moe_routing": lambda: call(
         weights=torch.rand(2, 3), tokens=["a", "b"]
     ),
