@@ -89,6 +89,7 @@ LEFT_OUT = {
 SHOWN = {
     "registered.HandmadeGPT2",
     "registered.whole_mask",
+    "inference.serve_text.TextStream",
     "text.batch.fill_up",
     "text.embeddings.Lookup",
     "weights.gguf_file.read_gguf",

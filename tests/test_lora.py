@@ -13,12 +13,11 @@ from handmade.training.lora import (
     LoRALinear,
     adapters,
     inject,
-    load_adapter,
     merge_adapters,
-    save_adapter,
     trainable,
     untie,
 )
+from handmade.training.lora_files import load_adapter, save_adapter
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from torch.nn import functional as F

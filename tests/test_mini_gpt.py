@@ -14,9 +14,11 @@ from handmade.training import mini_gpt
 from handmade.training.characters import Alphabet
 from handmade.training.checkpoint import load_checkpoint
 from handmade.training.metrics import read_metrics
-from handmade.training.mini_gpt import Run, Settings
+from handmade.training.mini_gpt import Run
 from handmade.training.mini_gpt_command import main
 from handmade.training.mini_gpt_model import MiniGPT, MiniGPTConfig, attend
+from handmade.training.mini_gpt_settings import Settings
+from handmade.training.mini_gpt_text import write_text
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
 SMALL = Settings(
@@ -224,16 +226,16 @@ def test_samples_go_on_beyond_the_models_length():
     model = random_model(torch.float32)
     alphabet = Alphabet.of("abcdefghijklmnopqrstuvwxyz \n.,:")
     for prompt in ("a", "abc " * 9):
-        text = mini_gpt.write_text(model, alphabet, prompt, 50)
+        text = write_text(model, alphabet, prompt, 50)
         assert text.startswith(prompt)
         assert len(text) == len(prompt) + 50
     cold = [
-        mini_gpt.write_text(model, alphabet, "a", 9, temperature=0, seed=seed)
+        write_text(model, alphabet, "a", 9, temperature=0, seed=seed)
         for seed in (1, 2)
     ]
     assert cold[0] == cold[1]
-    assert mini_gpt.write_text(model, alphabet, "a", 40, seed=1) != (
-        mini_gpt.write_text(model, alphabet, "a", 40, seed=2)
+    assert write_text(model, alphabet, "a", 40, seed=1) != (
+        write_text(model, alphabet, "a", 40, seed=2)
     )
 
 

@@ -86,7 +86,8 @@ from handmade.text.embeddings import lookup
 from handmade.training.characters import all_windows
 from handmade.training.loop import Trainer, next_token_loss, train
 from handmade.training.lora import LoRALinear
-from handmade.training.mini_gpt import Settings, make_trainer
+from handmade.training.mini_gpt import make_trainer
+from handmade.training.mini_gpt_settings import Settings
 from handmade.training.recall import recall_loss
 from second_device import NAME, Second, second_device
 from torch import Tensor, nn

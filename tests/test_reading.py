@@ -272,7 +272,8 @@ def test_the_search_opens_by_its_keys_and_finds(browser, address):
         page.wait_for_selector("#search-results li a")
         page.wait_for_selector("#search-results .context")
         text = page.locator("#search-results").inner_text()
-        assert "\\" not in text
+        # no LaTeX; a regular expression in a cell may have its \\w
+        assert not re.search(r"\\[a-z]{2}", text)
         nothing(reader.faults, "went wrong")
 
 

@@ -7,15 +7,17 @@ from handmade.blocks.rope import rope_angles
 from handmade.training import characters, mini_gpt, mini_gpt_model
 from handmade.training.checkpoint import load_checkpoint, save_checkpoint
 from handmade.training.loop import Trainer
-from handmade.training.lora import LoRALinear, inject, save_adapter
+from handmade.training.lora import LoRALinear, inject
+from handmade.training.lora_files import save_adapter
 from handmade.training.metrics import Metrics
+from handmade.training.mini_gpt_settings import Settings
 from handmade.training.optimizers import Muon
 from torch import nn
 
 from valid_calls import call
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 20
-SMALL = mini_gpt.Settings(
+SMALL = Settings(
     steps=2, d_model=8, n_layers=1, n_heads=2, d_ff=8, max_seq_len=8,
     batch_size=2, precision="float32",
 )  # fmt: skip
@@ -184,6 +186,7 @@ CALLS = {
     "training.metrics.Progress": lambda: call(
         steps=3, tokens=2, start=1, every=1.0, then=closed
     ),
+    "training.lora.widths": lambda: call(base=nn.Linear(4, 6)),
     "training.lora.LoRALinear": lambda: call(
         base=nn.Linear(4, 6), rank=2, alpha=2.0, generator=torch.Generator()
     ),
@@ -200,10 +203,10 @@ CALLS = {
         model=stack(adapted=True), then=list
     ),
     "training.lora.trainable": lambda: call(model=stack()),
-    "training.lora.save_adapter": lambda folder: call(
+    "training.lora_files.save_adapter": lambda folder: call(
         model=stack(adapted=True), folder=folder, names=NAMES
     ),
-    "training.lora.load_adapter": lambda folder: call(
+    "training.lora_files.load_adapter": lambda folder: call(
         model=stack(), folder=adapter(folder), names=NAMES
     ),
     "training.mini_gpt_model.MiniGPTConfig": lambda: call(**vars(config())),
@@ -221,8 +224,8 @@ CALLS = {
     ),
     "training.mini_gpt_model.norm": lambda: call(x=draws((2, 3))[0]),
     "training.mini_gpt_model.attend": lambda: call(**attend_arguments()),
-    "training.mini_gpt.Settings": lambda: call(**vars(SMALL)),
-    "training.mini_gpt.Settings.config": lambda: call(
+    "training.mini_gpt_settings.Settings": lambda: call(**vars(SMALL)),
+    "training.mini_gpt_settings.Settings.config": lambda: call(
         on=SMALL, vocab_size=9
     ),
     "training.mini_gpt.make_trainer": lambda: call(
@@ -247,7 +250,7 @@ CALLS = {
         checkpoint=load_checkpoint(a_run(folder))
     ),
     "training.mini_gpt.load_model": lambda folder: call(folder=a_run(folder)),
-    "training.mini_gpt.write_text": lambda: call(
+    "training.mini_gpt_text.write_text": lambda: call(
         model=model(), alphabet=characters.Alphabet("abcdefghi"),
         prompt="a", n=3, temperature=0.8, top_k=3, top_p=0.9, seed=1,
     ),
@@ -257,5 +260,5 @@ CALLS = {
     "training.mini_gpt.export": lambda folder: call(
         folder=a_run(folder), target=anew(folder / "hf")
     ),
-    "training.mini_gpt.as_settings": lambda: call(found={"steps": 3}),
+    "training.mini_gpt_settings.as_settings": lambda: call(found={"steps": 3}),
 }  # fmt: skip

@@ -25,6 +25,11 @@ from safetensors.torch import load_file, save_file
 
 from handmade import checks
 from handmade.manifest import is_whole, write_manifest
+from handmade.training.checkpoint_checks import (
+    check_moments,
+    check_settings,
+    check_tensors,
+)
 from handmade.training.loop import Trainer
 
 NAME = re.compile(r"step-(\d{8,})")
@@ -118,11 +123,12 @@ def restore(
     """
     checks.kind("trainer", trainer, Trainer, "a Trainer")
     checks.kind("checkpoint", checkpoint, Checkpoint, "a Checkpoint")
-    _check_settings(checkpoint, settings)
+    check_settings(checkpoint.folder, checkpoint.settings, settings)
     weights = _part(checkpoint, "model.")
     moments = _moments(checkpoint)
-    _check_tensors(checkpoint.folder, trainer.model.state_dict(), weights)
-    _check_moments(checkpoint, trainer, moments)
+    check_tensors(checkpoint.folder, trainer.model.state_dict(), weights)
+    had = len(checkpoint.optimizer["groups"])
+    check_moments(checkpoint.folder, had, trainer.optimizer, moments)
     random_states = _part(checkpoint, "random.")
     trainer.model.load_state_dict(weights)
     groups = [
@@ -263,25 +269,6 @@ def _read(folder: Path) -> Checkpoint:
     return Checkpoint(folder=folder, tensors=tensors, **state)
 
 
-def _check_settings(
-    checkpoint: Checkpoint, settings: Mapping[str, Any]
-) -> None:
-    checks.mapping("settings", settings, "a dict that JSON can hold")
-    ours = json.loads(json.dumps(dict(settings)))  # tuples become lists
-    theirs = checkpoint.settings
-    differ = [
-        f"{key} {theirs.get(key)!r} there, {ours.get(key)!r} here"
-        for key in sorted(ours | theirs)
-        if (key in ours, ours.get(key)) != (key in theirs, theirs.get(key))
-    ]
-    if differ:
-        raise ValueError(
-            f"settings: got a run other than {checkpoint.folder} is of "
-            f"({'; '.join(differ[:3])}{' ...' * (len(differ) > 3)}), want "
-            "the same"
-        )
-
-
 def _part(checkpoint: Checkpoint, prefix: str) -> dict[str, torch.Tensor]:
     return {
         name.removeprefix(prefix): x
@@ -299,52 +286,3 @@ def _moments(checkpoint: Checkpoint) -> dict[int, dict[str, Any]]:
         i, _, key = name.partition(".")
         moments.setdefault(int(i), {})[key] = x
     return moments
-
-
-def _check_tensors(
-    folder: Path,
-    want: Mapping[str, torch.Tensor],
-    got: Mapping[str, torch.Tensor],
-) -> None:
-    odd = [f"{name} missing" for name in want if name not in got]
-    odd += [f"{name} unexpected" for name in got if name not in want]
-    odd += [
-        f"{name} {got[name].dtype} {tuple(got[name].shape)} instead of "
-        f"{x.dtype} {tuple(x.shape)}"
-        for name, x in want.items()
-        if name in got
-        and (got[name].shape, got[name].dtype) != (x.shape, x.dtype)
-    ]
-    if odd:
-        more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
-        raise ValueError(
-            f"{folder}: got {', '.join(odd[:3])}{more}, want the trainer's "
-            "own tensors"
-        )
-
-
-def _check_moments(
-    checkpoint: Checkpoint,
-    trainer: Trainer,
-    moments: dict[int, dict[str, Any]],
-) -> None:
-    groups = trainer.optimizer.param_groups
-    n, had = len(groups), len(checkpoint.optimizer["groups"])
-    if n != had:
-        raise ValueError(
-            f"optimizer: got one of {n} groups, want {had} as in "
-            f"{checkpoint.folder}"
-        )
-    parameters = [p for group in groups for p in group["params"]]
-    for i, entries in moments.items():
-        for key, x in entries.items():
-            fits = i < len(parameters) and (
-                not isinstance(x, torch.Tensor)
-                or x.ndim == 0
-                or x.shape == parameters[i].shape
-            )
-            if not fits:
-                raise ValueError(
-                    f"optimizer: got other parameters than {key} of number "
-                    f"{i} in {checkpoint.folder}, want the same"
-                )

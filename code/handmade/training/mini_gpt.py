@@ -16,8 +16,7 @@ not been. Left out: several processes.
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ import torch
 from torch.nn import functional as F
 
 from handmade import checks
-from handmade.inference.generate import generate
 from handmade.training.characters import (
     Alphabet,
     all_windows,
@@ -40,68 +38,12 @@ from handmade.training.checkpoint import (
 )
 from handmade.training.loop import Step, Trainer
 from handmade.training.metrics import Metrics, Progress
-from handmade.training.mini_gpt_model import MiniGPT, MiniGPTConfig
+from handmade.training.mini_gpt_model import MiniGPT
+from handmade.training.mini_gpt_settings import PRECISIONS, Settings
+from handmade.training.mini_gpt_text import write_text
 from handmade.training.optimizers import Muon
-from handmade.training.schedule import warmup_linear
 
 JUDGED = 131_072  # characters of the validation side that a loss is taken of
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """All that makes a run, but the text. Each field is a flag.
-
-    Raises ValueError where one is out of range.
-    """
-
-    steps: int = 1000
-    d_model: int = 160
-    n_layers: int = 4
-    n_heads: int = 4
-    d_ff: int = 640
-    max_seq_len: int = 128
-    batch_size: int = 16
-    lr_matrix: float = 0.02
-    lr_other: float = 0.01
-    weight_decay: float = 0.0
-    warmup: int = 0
-    flat: float = 0.0
-    max_norm: float = 1.0
-    precision: str = "bfloat16"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.type is int or field.type == "int":
-                checks.whole(field.name, value, at_least=0)
-            elif field.name != "precision":
-                checks.number(field.name, value, at_least=0)
-        checks.text("precision", self.precision)
-        checks.whole("steps", self.steps)
-        checks.whole("batch_size", self.batch_size)
-        checks.positive("max_norm", self.max_norm)
-        known = self.precision in PRECISIONS
-        want = " or ".join(PRECISIONS)
-        checks.need(known, "precision", repr(self.precision), want)
-        self.schedule()
-        self.config(1)
-
-    def config(self, vocab_size: int) -> MiniGPTConfig:
-        """Return the model's sizes for an alphabet of so many characters."""
-        return MiniGPTConfig(
-            vocab_size=vocab_size,
-            d_model=self.d_model,
-            n_layers=self.n_layers,
-            n_heads=self.n_heads,
-            d_ff=self.d_ff,
-            max_seq_len=self.max_seq_len,
-        )
-
-    def schedule(self) -> Callable[[int], float]:
-        """Return the factor on the learning rates, which ends at 0."""
-        return warmup_linear(self.steps, warmup=self.warmup, flat=self.flat)
 
 
 def corpus() -> str:
@@ -313,56 +255,6 @@ def load_model(folder: Path | str) -> tuple[MiniGPT, Alphabet]:
     return model.eval(), alphabet
 
 
-def write_text(
-    model: MiniGPT,
-    alphabet: Alphabet,
-    prompt: str,
-    n: int,
-    *,
-    temperature: float = 0.8,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    seed: int = 0,
-) -> str:
-    """Return the prompt and n characters after it.
-
-    What does not fit into the model's length is forgotten: it goes on from
-    the last half of it. Raises ValueError for a character that the model
-    has not, for an empty prompt, and as ``generate`` does.
-    """
-    checks.kind("model", model, MiniGPT, "a MiniGPT")
-    checks.kind("alphabet", alphabet, Alphabet, "an Alphabet")
-    checks.text("prompt", prompt)
-    checks.need(bool(prompt), "prompt", "none", "one character or more")
-    checks.whole("n", n)
-    checks.number("temperature", temperature, at_least=0)
-    checks.whole("seed", seed, at_least=0)
-    home = model.tok_emb.weight.device
-    ids = alphabet.encode(prompt).to(home)
-    longest = model.config.max_seq_len
-    generator = torch.Generator(home).manual_seed(seed)
-    mode = model.training
-    model.eval()
-    try:
-        while n > 0:
-            seen = ids if len(ids) < longest else ids[-(longest // 2) :]
-            new = min(n, longest - len(seen))
-            out = generate(
-                model,
-                seen[None],
-                max_new_tokens=new,
-                temperature=temperature,
-                top_k=top_k,
-                top_p=top_p,
-                generator=generator if temperature > 0 else None,
-            )
-            ids = torch.cat((ids, out[0, len(seen) :]))
-            n -= new
-    finally:
-        model.train(mode)
-    return alphabet.decode(ids)
-
-
 def steps_in(
     settings: Settings, seconds: float, text: str | None = None
 ) -> int:
@@ -398,14 +290,6 @@ def export(folder: Path | str, target: Path | str) -> Path:
     text = json.dumps({"characters": alphabet.characters})
     (target / "alphabet.json").write_text(text, encoding="utf-8")
     return target
-
-
-def as_settings(found: Mapping[str, Any]) -> Settings:
-    """Return settings from flags: those that are None keep their default."""
-    checks.mapping("found", found, "a dict from a setting to its value")
-    names = {field.name for field in fields(Settings)}
-    given = {k: v for k, v in found.items() if k in names and v is not None}
-    return replace(Settings(), **given)
 
 
 if __name__ == "__main__":

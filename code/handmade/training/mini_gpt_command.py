@@ -8,7 +8,9 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from handmade.training import mini_gpt
-from handmade.training.mini_gpt import Run, Settings
+from handmade.training.mini_gpt import Run
+from handmade.training.mini_gpt_settings import Settings, as_settings
+from handmade.training.mini_gpt_text import write_text
 
 HELP = {
     "steps": "steps of the run (or --seconds)",
@@ -114,7 +116,7 @@ def main(words: Sequence[str] | None = None) -> None:
 def _train(flags: argparse.Namespace) -> None:
     begun = time.monotonic()
     text = _text(flags.text)
-    settings = mini_gpt.as_settings(vars(flags))
+    settings = as_settings(vars(flags))
     if flags.seconds is not None:
         if flags.steps is not None:
             raise ValueError("seconds: got --steps too, want one of them")
@@ -168,7 +170,7 @@ def _go(run: Run, flags: argparse.Namespace, begun: float) -> None:
 def _sample(flags: argparse.Namespace) -> None:
     model, alphabet = mini_gpt.load_model(flags.folder)
     print(
-        mini_gpt.write_text(
+        write_text(
             model,
             alphabet,
             flags.prompt,
