@@ -104,6 +104,7 @@ EXEMPT: dict[str, str] = {
     "inference.nf4.DoubleScales": "called by NF4, not as a layer",
     "inference.nf4.NF4": "called by QuantizedLinear, not as a layer",
     "inference.quantization.Grid": "the same",
+    "training.checkpoint_checks.check_tensors": "reads names and shapes",
     "blocks.why_attention.Recall": "what the two models share",
     "blocks.why_attention.RecurrentRecall": "torch's GRU has a kernel there",
     "blocks.why_attention.recall_batch": "data, drawn by a CPU generator",
