@@ -45,7 +45,7 @@ EXTRA_OF = {
 }
 # asked for where a caller uses it, and named in the docstring of who asks
 # torch pins its CUDA packages itself
-TORCHS_OWN = ("cuda-", "nvidia-", "triton")
+TORCHS_OWN = ("cuda-", "nvidia-")
 AT_CALL = {"transformers", "huggingface_hub", "pip", "IPython", "tqdm"}
 
 
