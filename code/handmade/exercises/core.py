@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
+from handmade.exercises import tensors
 from handmade.exercises.compare import Raised, broken, difference
 from handmade.exercises.contain import (
     TimeUp,
@@ -240,24 +239,13 @@ def _watch(fn: Function, case: Case) -> _Run:
         changed = f"{kept[0]} and leaves it changed; it was put back."
         return _Run(changed=changed)
     for i, (used, fresh) in enumerate(zip(args, case.make(), strict=True)):
-        if _requires_grad(used) != _requires_grad(fresh):
+        if tensors.requires_grad(used) != tensors.requires_grad(fresh):
             changed = f"requires_grad of its argument {i + 1}; work on a copy."
             return _Run(changed=changed)
         if not callable(used) and difference(used, fresh) is not None:
             changed = f"its argument {i + 1} in place; work on a copy."
             return _Run(changed=changed)
     return _Run(output, drawn=tuple(s.what for s in settings))
-
-
-def _requires_grad(value: Any) -> list[bool]:
-    """Of a tensor, of a model's parameters, or of all items of a list."""
-    if isinstance(value, torch.Tensor):
-        return [value.requires_grad]
-    if isinstance(value, torch.nn.Module):
-        return [x.requires_grad for x in value.parameters()]
-    if isinstance(value, tuple | list):
-        return [flag for item in value for flag in _requires_grad(item)]
-    return []
 
 
 def _raised(error: BaseException) -> Raised:
@@ -279,7 +267,7 @@ def describe(case: Case) -> str:
     named = [("", value) for value in case.make()]
     named += [(f"{key}=", value) for key, value in case.kwargs.items()]
     for key, value in named:
-        if isinstance(value, torch.Tensor):
+        if tensors.is_tensor(value):
             dtype = str(value.dtype).removeprefix("torch.")
             how = "" if value.is_contiguous() else " not contiguous"
             words.append(f"{key}{dtype} {tuple(value.shape)}{how}")

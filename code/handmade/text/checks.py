@@ -5,8 +5,6 @@ from collections.abc import Iterable, Mapping
 from operator import index
 from typing import Any
 
-import torch
-
 LONGEST_PIECE = 256  # characters; cutting a text looks at every length
 LARGEST_ID = 0x10FFFF  # BPE writes an id as one character
 
@@ -196,6 +194,8 @@ def check_tensor(
     `dtypes` is "float", or "int" for what indexes rows and can be negative:
     a uint8 or bool tensor is a mask to PyTorch, not a list of rows.
     """
+    import torch  # here: the tokenizers run where there is none
+
     if isinstance(tensor, torch.Tensor):
         integers = (torch.int16, torch.int32, torch.int64)
         right = tensor.dtype in integers
