@@ -5,10 +5,11 @@ import json
 import shutil
 import struct
 import zlib
+from html import escape
 from pathlib import Path
 
 import pytest
-from bookbinder import sitefiles, vendor
+from bookbinder import live_package, sitefiles, vendor
 from bookbinder.book import Page
 from bookbinder.checksite import check_site, main
 from bookbinder.explorables import Explorable, placeholder, write
@@ -175,6 +176,23 @@ def test_explorables_need_their_host_and_their_files(book):
     assert faults(book) == (
         f"book/intro: asks for {data}, which is cut or changed"
     )
+
+
+def test_cells_to_run_need_their_script_and_their_archive(book):
+    content = b"an archive"
+    name = live_package.name_of(content)
+    bar = f'<div data-live="{escape(json.dumps({"archive": name}))}"></div>'
+    rewrite(book, extra=bar)
+    script = "book/intro: has cells to run, but does not load run.js"
+    lost = f"book/intro: runs with {name}, which is missing"
+    assert faults(book).splitlines() == [script, lost]
+    static = book / "site" / "_static"
+    (static / "run.js").write_text("something")
+    (static / name).write_bytes(content)
+    rewrite(book, extra=f'{bar}<script src="../_static/run.js"></script>')
+    assert faults(book) == ""
+    (static / name).write_bytes(content[:-1])
+    assert faults(book) == f"book/intro: runs with {name}, which is cut"
 
 
 LOST = """

@@ -29,14 +29,25 @@ class Server(http.server.ThreadingHTTPServer):
     allow_reuse_port = False
 
 
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Lets a page share memory with its worker.
+
+    So what a reader runs can be interrupted and keeps what it has computed
+    (`site/run.js`); from a host without these headers it begins anew.
+    """
+
+    def end_headers(self) -> None:
+        self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+        self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+        super().end_headers()
+
+
 def serve(folder: str, port: int, show: bool) -> None:
     """Serve the built book on this machine alone, until interrupted.
 
     Raises ValueError for a port that is in use or cannot be had.
     """
-    handler = functools.partial(
-        http.server.SimpleHTTPRequestHandler, directory=folder
-    )
+    handler = functools.partial(Handler, directory=folder)
     try:
         server = Server(("127.0.0.1", port), handler)
     except (OSError, OverflowError) as error:

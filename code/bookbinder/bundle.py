@@ -47,6 +47,7 @@ OURS = (
     "outputs.css",
     "landing.css",
     "host.css",
+    "run.css",
     "print.css",
 )
 SCRIPTS = (

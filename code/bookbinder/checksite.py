@@ -8,18 +8,21 @@ It reads files only, so it needs no browser and takes some seconds.
 """
 
 import argparse
+import json
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from bookbinder import sitefiles
+from bookbinder import live_package, sitefiles
 from bookbinder.book import toc_pages
 
 # besides the pages: without these the site opens but does not work
 ALWAYS = ("index.html", "search.html")
 # what draws a page's explorables
 HOST = "host.js"
+# and what runs its cells
+RUNS = "run.js"
 # a page of the book says more than its title; this many characters at least
 LEAST_TEXT = 80
 
@@ -34,6 +37,7 @@ class Page(HTMLParser):
         self.scripts: list[str] = []
         self.text: list[str] = []
         self.explorables: list[str] = []  # what they fetch
+        self.archives: list[str] = []  # what its cells run with
         self._article = 0  # how many <article> are open
         self._silent = 0  # how many <script> or <style> are open
 
@@ -47,6 +51,8 @@ class Page(HTMLParser):
             self.scripts.append(given["src"])
             self.assets.append(given["src"])
         self.explorables += given.get("data-files", "").split()
+        if live := given.get("data-live"):
+            self.archives.append(json.loads(live)["archive"])
         if tag == "link" and "stylesheet" in given.get("rel", "").split():
             self.assets.append(given.get("href", ""))
         target = urlsplit(given.get("href", "")) if tag == "a" else None
@@ -87,6 +93,14 @@ def check_page(site: Path, name: str) -> list[str]:
     loaded = {urlsplit(src).path.split("/")[-1] for src in page.scripts}
     if page.explorables and HOST not in loaded:
         faults.append(f"{name}: has explorables, but does not load {HOST}")
+    if page.archives and RUNS not in loaded:
+        faults.append(f"{name}: has cells to run, but does not load {RUNS}")
+    for archive in page.archives:
+        file = site / "_static" / archive
+        if not file.is_file():
+            faults.append(f"{name}: runs with {archive}, which is missing")
+        elif live_package.name_of(file.read_bytes()) != archive:
+            faults.append(f"{name}: runs with {archive}, which is cut")
     return faults
 
 

@@ -32,6 +32,7 @@ from bookbinder import (
     inline_svg,
     katex,
     launch,
+    live,
     minutes,
     model_map,
     pictures,
@@ -64,7 +65,8 @@ def configure(app, config) -> None:
         str(SITE),
     ]
     config.html_css_files = [
-        "custom.css", "outputs.css", "landing.css", "host.css", "print.css",
+        "custom.css", "outputs.css", "landing.css", "host.css", "run.css",
+        "print.css",
     ]  # fmt: skip
     config.templates_path.append(str(TEMPLATES))
     config.html_js_files = ["pages.js"]
@@ -245,7 +247,8 @@ def setup(app) -> dict:
     PygmentsBridge.html_formatter = LineFormatter
     app.set_html_assets_policy("always")
     for part in (
-        model_map, claims, facts, inline_svg, katex, folds, launch, search,
+        model_map, claims, facts, inline_svg, katex, folds, launch, live,
+        search,
     ):  # fmt: skip
         part.setup(app)
     app.add_role("minutes", minutes.role)

@@ -34,6 +34,13 @@ FILES = (
     ("katex/dist/fonts/*.woff2", "katex/fonts"),
     *fonts.files(),
     *icons.files(),
+    # Python for a reader's browser, fetched by none who does not ask for it
+    ("pyodide/pyodide.mjs", "pyodide"),
+    ("pyodide/pyodide.asm.mjs", "pyodide"),
+    ("pyodide/pyodide.asm.wasm", "pyodide"),
+    ("pyodide/pyodide-lock.json", "pyodide"),
+    ("pyodide/python_stdlib.zip", "pyodide"),
+    ("pyodide/package.json", "pyodide"),
 )  # fmt: skip
 
 
