@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import pytest
 from handmade.training.metrics import Metrics, Progress, read_metrics
@@ -88,3 +89,18 @@ def test_the_bar_counts_tokens_and_says_the_loss(capsys):
     assert "400/400" in said
     assert "loss 1.250" in said
     assert "tokens/s" in said.replace(" tokens/s", "tokens/s")
+
+
+def test_the_bar_says_what_time_is_left_and_how_fast_it_goes(
+    capsys, monkeypatch
+):
+    """A clock of a second a step: 100 tokens/s, and two seconds to go."""
+    clock = iter(range(100))
+    monkeypatch.setattr("tqdm.std.time", lambda: float(next(clock)))
+    bar = Progress(4, 100, every=1e-9)
+    for step in (0, 1):
+        bar(step, 1.25)
+    said = capsys.readouterr().err.split("\r")[-1]
+    assert "200/400" in said
+    assert re.search(r"\d\d:\d\d<\d\d:\d\d, +[\d.]+ tokens/s", said)
+    bar.close()

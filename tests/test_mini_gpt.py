@@ -17,7 +17,7 @@ from handmade.training.metrics import read_metrics
 from handmade.training.mini_gpt import Run
 from handmade.training.mini_gpt_command import main
 from handmade.training.mini_gpt_model import MiniGPT, MiniGPTConfig, attend
-from handmade.training.mini_gpt_settings import Settings
+from handmade.training.mini_gpt_settings import Settings, settings_of
 from handmade.training.mini_gpt_text import write_text
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
@@ -261,7 +261,7 @@ def test_the_export_loads_in_transformers(tmp_path):
 REFUSED = {
     "an empty text": ({"text": ""}, ["train", "new"], "text"),
     "a text shorter than a window": (
-        {"text": "short text"}, ["train", "new"], "ids: got shape",
+        {"text": "short text"}, ["train", "new"], "text: got 10 char",
     ),
     "a run that is there": ({}, ["train", "run"], "holds a run"),
     "no run": ({}, ["resume", "none"], "got none"),
@@ -326,4 +326,4 @@ def test_a_checkpoint_of_another_version_is_refused(tmp_path):
     found = load_checkpoint(tmp_path)
     found.settings["new"] = 1
     with pytest.raises(ValueError, match="new"):
-        mini_gpt.settings_of(found)
+        settings_of(found)

@@ -117,3 +117,17 @@ def test_what_is_no_matrix_is_refused_under_muon():
     for options in ({"momentum": 1.0}, {"lr": -1}, {"betas": (0.9,)}):
         with pytest.raises(ValueError, match=next(iter(options))):
             Muon([nn.Parameter(torch.ones(2, 2))], **options)
+
+
+def test_bfloat16_and_one_iteration_less_change_an_update_a_little():
+    start, *grads = draws(shape=(12, 7))
+    exact = stepped(lambda p: Muon([p], lr=0.1), start, grads)
+    rounded = stepped(
+        lambda p: Muon([p], lr=0.1, precision=torch.bfloat16, iterations=4),
+        start,
+        grads,
+    )
+    moved = (exact - start).norm()
+    assert 0 < (exact - rounded).norm() < 0.4 * moved
+    with pytest.raises(ValueError, match=r"precision: got torch.float16"):
+        Muon([nn.Parameter(start)], precision=torch.float16)

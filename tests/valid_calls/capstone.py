@@ -86,11 +86,6 @@ def draws(*shapes):
     return [torch.randn(shape, generator=g) for shape in shapes]
 
 
-def attend_arguments():
-    q, k, v = draws((2, 2, 3, 4), (2, 2, 5, 4), (2, 2, 5, 4))
-    return {"q_BHTK": q, "k_BHSK": k, "v_BHSK": v}
-
-
 OPEN = []
 
 
@@ -155,6 +150,7 @@ CALLS = {
     "training.optimizers.Muon": lambda: call(
         params=[*line().parameters()], lr=0.1, momentum=0.9,
         weight_decay=0.1, betas=(0.9, 0.95), eps=1e-8,
+        precision=torch.bfloat16, iterations=4,
     ),
     "training.optimizers.Muon.step": lambda: call(
         on=Muon(line().parameters()), closure=lambda: 1.0
@@ -222,8 +218,6 @@ CALLS = {
         rope=rope_angles(torch.arange(5)[None], 4),
         mask=torch.ones(5, 5).tril().bool(),
     ),
-    "training.mini_gpt_model.norm": lambda: call(x=draws((2, 3))[0]),
-    "training.mini_gpt_model.attend": lambda: call(**attend_arguments()),
     "training.mini_gpt_settings.Settings": lambda: call(**vars(SMALL)),
     "training.mini_gpt_settings.Settings.config": lambda: call(
         on=SMALL, vocab_size=9
@@ -246,7 +240,7 @@ CALLS = {
     ),
     "training.mini_gpt.Run.save": lambda folder: call(on=run(folder), keep=2),
     "training.mini_gpt.Run.sample": lambda folder: call(on=run(folder), n=3),
-    "training.mini_gpt.settings_of": lambda folder: call(
+    "training.mini_gpt_settings.settings_of": lambda folder: call(
         checkpoint=load_checkpoint(a_run(folder))
     ),
     "training.mini_gpt.load_model": lambda folder: call(folder=a_run(folder)),

@@ -6,6 +6,7 @@ Left out: words and subwords, which the part on text is about. With some 90
 characters the model's head costs nothing, and each loss is nats a character.
 """
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -82,6 +83,22 @@ def sides(text: str, share: float = 0.1) -> tuple[str, str]:
             "sides to have some"
         )
     return text[:cut], text[cut:]
+
+
+def encoded(text: str) -> tuple[Alphabet, torch.Tensor, torch.Tensor]:
+    """Return a text's alphabet, and both its sides as numbers.
+
+    A text that was encoded before is not encoded again.
+    """
+    checks.text("text", text)
+    return _encoded(text)
+
+
+@functools.cache
+def _encoded(text: str) -> tuple[Alphabet, torch.Tensor, torch.Tensor]:
+    alphabet = Alphabet.of(text)
+    learned, held = (alphabet.encode(side) for side in sides(text))
+    return alphabet, learned, held
 
 
 def draw_windows(

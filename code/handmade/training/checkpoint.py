@@ -79,12 +79,13 @@ def save_checkpoint(
         _write(temporary, _tensors(trainer), text)
         _swap(temporary, target)
     except (OSError, SafetensorError) as error:
+        number = getattr(error, "errno", None)
         reason = getattr(error, "strerror", None) or str(error)
-        raise OSError(
-            getattr(error, "errno", None),
+        said = (
             f"the checkpoint {target} cannot be written: {reason}. Earlier "
-            "ones are as they were",
-        ) from error
+            "ones are as they were"
+        )
+        raise OSError(*[number] * (number is not None), said) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     for old in _folders(folder)[keep:]:

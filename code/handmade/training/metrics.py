@@ -4,6 +4,7 @@ Left out: services that want an account. A JSON line a step is read by
 everything, also by a program that is older than this one.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -35,16 +36,17 @@ class Metrics:
         checks.path("path", path)
         checks.flag("board", board)
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         kept = []
         if resume_at is not None:
             checks.whole("resume_at", resume_at, at_least=0)
             kept = [x for x in read_metrics(path) if x["step"] < resume_at]
         text = "".join(json.dumps(line) + "\n" for line in kept)
         temporary = self.path.with_name(f".{self.path.name}.tmp")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, self.path)
-        self._file = self.path.open("a", encoding="utf-8")
+        with _named(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, self.path)
+            self._file = self.path.open("ab", buffering=0)
         self._board = _board(self.path.parent) if board else None
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
@@ -57,8 +59,10 @@ class Metrics:
             raise ValueError(
                 f"values: got {values!r} ({error}), want what JSON can hold"
             ) from error
-        self._file.write(line + "\n")
-        self._file.flush()
+        data = f"{line}\n".encode()
+        with _named(self.path):
+            while data:  # a disk that fills up takes a part of it
+                data = data[self._file.write(data) :]
         if self._board is not None:
             for name, value in values.items():
                 if isinstance(value, int | float):
@@ -108,6 +112,17 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 "object with a step"
             )
         yield found
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Name the file where it cannot be written: a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        said = f"{path} cannot be written: {reason}"
+        raise OSError(error.errno, said) from error
 
 
 def _board(folder: Path) -> Any:

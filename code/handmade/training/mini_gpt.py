@@ -13,10 +13,11 @@ killed goes on where its last checkpoint stands, to the last bit as if it had
 not been. Left out: several processes.
 """
 
+import contextlib
 import json
 import math
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +29,26 @@ from handmade.training.characters import (
     Alphabet,
     all_windows,
     draw_windows,
-    sides,
+    encoded,
 )
 from handmade.training.checkpoint import (
-    Checkpoint,
     load_checkpoint,
     restore,
     save_checkpoint,
 )
 from handmade.training.loop import Step, Trainer
 from handmade.training.metrics import Metrics, Progress
+from handmade.training.mini_gpt_checks import check_text, put_weights
 from handmade.training.mini_gpt_model import MiniGPT
-from handmade.training.mini_gpt_settings import PRECISIONS, Settings
-from handmade.training.mini_gpt_text import write_text
+from handmade.training.mini_gpt_settings import (
+    PRECISIONS,
+    Settings,
+    settings_of,
+)
+from handmade.training.mini_gpt_text import beginning, mark_of, write_text
 from handmade.training.optimizers import Muon
 
+ITERATIONS = 4  # of Muon's: the fifth costs more than it brings here
 JUDGED = 131_072  # characters of the validation side that a loss is taken of
 
 
@@ -67,13 +73,23 @@ def make_trainer(
     model = MiniGPT(settings.config(vocab_size))
     matrices = [p for p in model.blocks.parameters() if p.ndim == 2]
     others = [model.tok_emb.weight, model.lm_head.weight]
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "lr": settings.lr_matrix},
+        {"params": others, "lr": settings.lr_other, "rule": "adamw"},
+    ]
+    precision = PRECISIONS[settings.precision]
     optimizer = Muon(
-        [
-            {"params": matrices, "lr": settings.lr_matrix},
-            {"params": others, "lr": settings.lr_other, "rule": "adamw"},
-        ],
+        groups,
         weight_decay=settings.weight_decay,
+        precision=precision,
+        iterations=ITERATIONS,
     )
+    if model.ngrams is not None:  # the group holds their rate: they step alone
+        rows = [model.ngrams.table]
+        optimizer.add_param_group(
+            {"params": rows, "lr": settings.lr_ngrams, "rule": "adamw"}
+        )
+        model.ngrams.learn_by(lambda: optimizer.param_groups[-1]["lr"])
 
     def draw(generator: torch.Generator) -> tuple[torch.Tensor, ...]:
         return (draw_windows(ids, T, B, generator),)
@@ -87,7 +103,7 @@ def make_trainer(
         schedule=settings.schedule(),
         max_norm=settings.max_norm,
         count=lambda ids: ids[:, 1:].numel(),
-        precision=PRECISIONS[settings.precision],
+        precision=precision,
     )
 
 
@@ -108,6 +124,7 @@ class Run:
     alphabet: Alphabet
     trainer: Trainer
     judged: torch.Tensor
+    mark: str = ""  # of the text: a run goes on with no other
 
     @classmethod
     def new(
@@ -140,14 +157,16 @@ class Run:
         cls, folder: Path, settings: Settings, text: str | None
     ) -> "Run":
         text = corpus() if text is None else text
-        alphabet = Alphabet.of(text)
-        learned, held = (alphabet.encode(side) for side in sides(text))
+        check_text(text, settings)
+        alphabet, learned, held = encoded(text)
         trainer = make_trainer(settings, learned, len(alphabet))
-        return cls(folder, settings, alphabet, trainer, held[:JUDGED])
+        held, mark = held[:JUDGED], mark_of(text)
+        return cls(folder, settings, alphabet, trainer, held, mark)
 
     def identity(self) -> dict[str, Any]:
         """Return what has to be the same for a run to go on."""
-        return asdict(self.settings) | {"characters": self.alphabet.characters}
+        text = {"characters": self.alphabet.characters, "text": self.mark}
+        return asdict(self.settings) | text
 
     def validation_loss(self) -> float:
         """Return the loss on the held-out side, nats a character."""
@@ -193,14 +212,13 @@ class Run:
             if (step + 1) % save_every == 0 or step + 1 == s.steps:
                 self.save(keep)
 
-        with log, written:
+        shown = contextlib.closing(bar) if bar else contextlib.nullcontext()
+        with log, written, shown:
             if trainer.step == 0:
                 written.write(0, {"text": self.sample(200)})
             trainer.run(s.steps, tell)
             loss = self.validation_loss()
             log.write(s.steps, {"validation_loss": loss})
-        if bar is not None:
-            bar.close()
         return loss
 
     def save(self, keep: int = 3) -> Path:
@@ -213,26 +231,12 @@ class Run:
         """Write n characters after a line end; no random state moves."""
         model: Any = self.trainer.model
         return write_text(
-            model, self.alphabet, "\n", n, seed=self.settings.seed
+            model,
+            self.alphabet,
+            beginning(self.alphabet),
+            n,
+            seed=self.settings.seed,
         )
-
-
-def settings_of(checkpoint: Checkpoint) -> Settings:
-    """Return the settings that a run's checkpoint was made with.
-
-    Raises ValueError naming keys that are missing or unknown.
-    """
-    checks.kind("checkpoint", checkpoint, Checkpoint, "a Checkpoint")
-    found = dict(checkpoint.settings)
-    found.pop("characters", None)
-    names = {field.name for field in fields(Settings)}
-    odd = sorted(found.keys() ^ names)
-    if odd:
-        raise ValueError(
-            f"{checkpoint.folder}: got other settings than a run has "
-            f"({', '.join(odd[:5])}), want all of {', '.join(sorted(names))}"
-        )
-    return Settings(**found)
 
 
 def load_model(folder: Path | str) -> tuple[MiniGPT, Alphabet]:
@@ -244,14 +248,7 @@ def load_model(folder: Path | str) -> tuple[MiniGPT, Alphabet]:
     settings = settings_of(checkpoint)
     alphabet = Alphabet(checkpoint.settings["characters"])
     model = MiniGPT(settings.config(len(alphabet)))
-    prefix = "model."
-    model.load_state_dict(
-        {
-            name.removeprefix(prefix): x
-            for name, x in checkpoint.tensors.items()
-            if name.startswith(prefix)
-        }
-    )
+    put_weights(model, checkpoint)
     return model.eval(), alphabet
 
 

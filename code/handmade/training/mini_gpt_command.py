@@ -10,7 +10,10 @@ from pathlib import Path
 from handmade.training import mini_gpt
 from handmade.training.mini_gpt import Run
 from handmade.training.mini_gpt_settings import Settings, as_settings
-from handmade.training.mini_gpt_text import write_text
+from handmade.training.mini_gpt_text import beginning, write_text
+
+# what importing took so far; more than that is another program's
+IMPORTED = min(10.0, time.process_time())
 
 HELP = {
     "steps": "steps of the run (or --seconds)",
@@ -27,6 +30,8 @@ HELP = {
     "flat": "share of the steps before it falls to 0",
     "max_norm": "length to which longer gradients are cut",
     "precision": "what products are computed in: bfloat16 or float32",
+    "ngrams": "buckets of each table of 2- to 6-grams; 0: no tables",
+    "lr_ngrams": "AdaGrad's learning rate, for those tables",
     "seed": "of the weights and of the windows' order",
 }
 
@@ -67,12 +72,12 @@ def parser() -> argparse.ArgumentParser:
     resume.add_argument("--text", metavar="FILE", help="as for `train`")
     for command in (train, resume):
         command.add_argument(
-            "--save-every", type=int, default=100, metavar="STEPS",
-            help="steps between checkpoints (default: 100)",
+            "--save-every", type=int, default=500, metavar="STEPS",
+            help="steps between checkpoints (default: 500)",
         )  # fmt: skip
         command.add_argument(
-            "--sample-every", type=int, default=200, metavar="STEPS",
-            help="steps between samples (default: 200)",
+            "--sample-every", type=int, default=500, metavar="STEPS",
+            help="steps between samples (default: 500)",
         )  # fmt: skip
         command.add_argument(
             "--keep", type=int, default=3,
@@ -84,7 +89,9 @@ def parser() -> argparse.ArgumentParser:
         )  # fmt: skip
     sample = commands.add_parser("sample", help="let a run's model write")
     sample.add_argument("folder", help="the run's folder")
-    sample.add_argument("--prompt", default="\n", help="what it goes on from")
+    sample.add_argument(
+        "--prompt", help="what it goes on from (default: a line's end)"
+    )
     sample.add_argument("--length", type=int, default=500)
     sample.add_argument("--temperature", type=float, default=0.8)
     sample.add_argument("--top-k", type=int)
@@ -114,7 +121,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def _train(flags: argparse.Namespace) -> None:
-    begun = time.monotonic()
+    begun = time.monotonic() - IMPORTED
     text = _text(flags.text)
     settings = as_settings(vars(flags))
     if flags.seconds is not None:
@@ -132,7 +139,7 @@ def _fitted(
     rate = mini_gpt.steps_in(settings, 60, text) / 60
     start = time.monotonic()
     Run._make(Path("unused"), settings, text).validation_loss()
-    judging = 2 * (time.monotonic() - start)  # and loading once more
+    judging = 1.2 * (time.monotonic() - start)  # and a sample at the end
     left = seconds - (time.monotonic() - begun) - judging
     steps = int(0.97 * rate * left)
     if steps < 1:
@@ -169,11 +176,13 @@ def _go(run: Run, flags: argparse.Namespace, begun: float) -> None:
 
 def _sample(flags: argparse.Namespace) -> None:
     model, alphabet = mini_gpt.load_model(flags.folder)
+    prompt = flags.prompt
+    prompt = beginning(alphabet) if prompt is None else prompt
     print(
         write_text(
             model,
             alphabet,
-            flags.prompt,
+            prompt,
             flags.length,
             temperature=flags.temperature,
             top_k=flags.top_k,

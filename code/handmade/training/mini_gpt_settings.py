@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from handmade import checks
+from handmade.training.checkpoint import Checkpoint
 from handmade.training.mini_gpt_model import MiniGPTConfig
 from handmade.training.schedule import warmup_linear
 
@@ -21,19 +22,21 @@ class Settings:
     """
 
     steps: int = 1000
-    d_model: int = 160
-    n_layers: int = 4
-    n_heads: int = 4
-    d_ff: int = 640
+    d_model: int = 128
+    n_layers: int = 5
+    n_heads: int = 2
+    d_ff: int = 384
     max_seq_len: int = 128
     batch_size: int = 16
-    lr_matrix: float = 0.02
-    lr_other: float = 0.01
+    lr_matrix: float = 0.03
+    lr_other: float = 0.03
     weight_decay: float = 0.0
     warmup: int = 0
     flat: float = 0.0
     max_norm: float = 1.0
     precision: str = "bfloat16"
+    ngrams: int = 0
+    lr_ngrams: float = 0.4
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -62,6 +65,7 @@ class Settings:
             n_heads=self.n_heads,
             d_ff=self.d_ff,
             max_seq_len=self.max_seq_len,
+            ngrams=self.ngrams,
         )
 
     def schedule(self) -> Callable[[int], float]:
@@ -75,3 +79,20 @@ def as_settings(found: Mapping[str, Any]) -> Settings:
     names = {field.name for field in fields(Settings)}
     given = {k: v for k, v in found.items() if k in names and v is not None}
     return replace(Settings(), **given)
+
+
+def settings_of(checkpoint: Checkpoint) -> Settings:
+    """Return the settings that a run's checkpoint was made with.
+
+    Raises ValueError naming keys that are missing or unknown.
+    """
+    checks.kind("checkpoint", checkpoint, Checkpoint, "a Checkpoint")
+    found = dict(checkpoint.settings)
+    names = {field.name for field in fields(Settings)}
+    odd = sorted(found.keys() ^ names ^ {"characters", "text"})
+    if odd:
+        raise ValueError(
+            f"{checkpoint.folder}: got other settings than a run has "
+            f"({', '.join(odd[:5])}), want all of {', '.join(sorted(names))}"
+        )
+    return Settings(**{name: found[name] for name in names})

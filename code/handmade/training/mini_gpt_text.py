@@ -1,5 +1,7 @@
 """Let the capstone's model write, beyond its own length too."""
 
+import hashlib
+
 import torch
 
 from handmade import checks
@@ -56,3 +58,15 @@ def write_text(
     finally:
         model.train(mode)
     return alphabet.decode(ids)
+
+
+def beginning(alphabet: Alphabet) -> str:
+    """Return what a sample goes on from: a line's end, where there is one."""
+    checks.kind("alphabet", alphabet, Alphabet, "an Alphabet")
+    return "\n" if "\n" in alphabet.characters else alphabet.characters[0]
+
+
+def mark_of(text: str) -> str:
+    """Return what tells a text from any other: of its sha256 the beginning."""
+    checks.text("text", text)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -51,9 +51,14 @@ def orthogonal_part(g: torch.Tensor, steps: int = 5) -> torch.Tensor:
     tall = g.shape[-2] > g.shape[-1]
     x = g.mT if tall else g  # the smaller square is the cheaper one
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    shape, x = x.shape, x.reshape(-1, *x.shape[-2:])
     for _ in range(steps):
-        square = x @ x.mT
-        x = A * x + (B * square + C * square @ square) @ x
+        s = x @ x.mT
+        # beta and alpha are part of the product: no pass of their own
+        x = torch.baddbmm(
+            x, torch.baddbmm(s, s, s, beta=B, alpha=C), x, beta=A
+        )
+    x = x.view(shape)
     return x.mT if tall else x
 
 
@@ -64,8 +69,11 @@ class Muon(torch.optim.Optimizer):
     W <- W (1 - lr weight_decay) - lr sqrt(max(1, m / n)) orthogonal_part(u)
     for W of shape (m, n). Matrices of one shape are taken together, as one
     batch. A group with ``"rule": "adamw"`` is stepped by AdamW instead, with
-    its ``betas`` and ``eps``: embeddings, heads, gains and biases. Raises
-    ValueError for a parameter under Muon that is no matrix.
+    its ``betas`` and ``eps``: embeddings, heads, gains and biases.
+    ``precision`` is what the iteration is computed in: torch.bfloat16, which
+    costs it little and saves most of its time, or None for the parameters';
+    ``iterations`` is how many it takes.
+    Raises ValueError for a parameter under Muon that is no matrix.
     """
 
     def __init__(
@@ -76,9 +84,16 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.95),
         eps: float = 1e-8,
+        precision: torch.dtype | None = None,
+        iterations: int = 5,
     ) -> None:
         params = _listed(params)
         _check_muon(lr, momentum, weight_decay, betas, eps)
+        checks.whole("iterations", iterations)
+        known = precision in (None, torch.bfloat16)
+        want = "torch.bfloat16 or None"
+        checks.need(known, "precision", repr(precision), want)
+        self.precision, self.iterations = precision, iterations
         defaults = {
             "lr": lr, "momentum": momentum, "weight_decay": weight_decay,
             "betas": betas, "eps": eps, "rule": "muon",
@@ -112,17 +127,23 @@ class Muon(torch.optim.Optimizer):
         self, matrices: list[torch.Tensor], group: dict[str, Any]
     ) -> None:
         momentum, lr = group["momentum"], group["lr"]
-        ahead = []
+        grads = [p.grad for p in matrices if p.grad is not None]
         for p in matrices:
-            m = self.state[p].setdefault("momentum", torch.zeros_like(p))
-            m.mul_(momentum).add_(p.grad)
-            ahead.append(p.grad + momentum * m)
+            if not self.state[p]:
+                self.state[p]["momentum"] = torch.zeros_like(p)
+        moved = [self.state[p]["momentum"] for p in matrices]
+        # one call for all matrices instead of a loop in Python
+        torch._foreach_mul_(moved, momentum)
+        torch._foreach_add_(moved, grads)
+        ahead = torch.stack(torch._foreach_add(grads, moved, alpha=momentum))
+        ahead = ahead.to(self.precision or ahead.dtype)
+        updates = orthogonal_part(ahead, self.iterations)
         rows, columns = matrices[0].shape
         scale = max(1.0, rows / columns) ** 0.5
-        updates = orthogonal_part(torch.stack(ahead))
-        for p, update in zip(matrices, updates, strict=True):
-            p.mul_(1 - lr * group["weight_decay"])
-            p.add_(update, alpha=-lr * scale)
+        torch._foreach_mul_(matrices, 1 - lr * group["weight_decay"])
+        torch._foreach_add_(
+            matrices, updates.to(matrices[0].dtype).unbind(), alpha=-lr * scale
+        )
 
 
 def _listed(params: Any) -> list[Any]:
