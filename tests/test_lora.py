@@ -8,6 +8,7 @@ import json
 
 import pytest
 import torch
+from handmade.inference.nf4 import nf4_linear
 from handmade.models.llama import Llama
 from handmade.training.lora import (
     LoRALinear,
@@ -215,6 +216,51 @@ def test_a_quantized_base_learns_through_and_is_not_merged():
     with pytest.raises(ValueError, match="quantized"):
         merge_adapters(model)
     assert model[0] is layer
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_four_bits_learn_beside_what_they_decode_to(bias, tmp_path):
+    """QLoRA's layer is LoRA's on the decoded weights, gradients included."""
+    torch.manual_seed(0)
+    linear = nn.Linear(24, 10, bias=bias)
+    packed = nf4_linear(linear, block=8)
+    decoded = nn.Linear(24, 10, bias=bias)
+    decoded.load_state_dict(
+        linear.state_dict() | {"weight": packed.weight.dequantize()}
+    )
+    layers = [LoRALinear(base, 3, 6.0) for base in (packed, decoded)]
+    x = torch.randn(5, 24)
+    found = []
+    for layer in layers:
+        g = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            layer.lora_A.normal_(generator=g)
+            layer.lora_B.normal_(generator=g)
+        mine = x.clone().requires_grad_()
+        y = layer(mine)
+        y.pow(3).sum().backward()
+        found.append((y, mine.grad, layer.lora_A.grad, layer.lora_B.grad))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-3)
+    # its codes did not move, and its file fits the layer of floats
+    assert torch.equal(
+        packed.weight.packed, nf4_linear(linear, block=8).weight.packed
+    )
+    models = [nn.Sequential(layer) for layer in layers]
+    save_adapter(models[0], tmp_path, {"{}": "layer.{}"})
+    fresh = nn.Sequential(nf4_linear(linear, block=8))
+    assert load_adapter(fresh, tmp_path, {"{}": "layer.{}"}) == ["0"]
+    torch.testing.assert_close(fresh(x), models[0](x), rtol=0, atol=0)
+    with pytest.raises(ValueError, match="quantized"):
+        merge_adapters(models[0])
+
+
+def test_a_quantized_layer_is_adapted_by_its_name():
+    model = nn.Sequential(nf4_linear(nn.Linear(24, 10), block=8))
+    assert inject(model, ["0"], rank=2, alpha=2.0) == ["0"]
+    assert trainable(model)[0] == 2 * (24 + 10)
+    with pytest.raises(ValueError, match="rank: got 11, want 1 to 10"):
+        LoRALinear(nf4_linear(nn.Linear(24, 10), block=8), 11, 2.0)
 
 
 def test_an_adapter_of_another_kind_is_refused_by_key(tmp_path):

@@ -10,11 +10,13 @@ adapter's path, and changes of embeddings and convolutions.
 
 import math
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import torch
 from torch import nn
 
 from handmade import checks
+from handmade.inference.quantization import QuantizedLinear
 
 
 class LoRALinear(nn.Module):
@@ -43,7 +45,7 @@ class LoRALinear(nn.Module):
             checks.generator("generator", generator)
         self.base = base.requires_grad_(False)
         self.rank, self.alpha = rank, alpha
-        like = next(base.parameters(), None)
+        like = next(chain(base.parameters(), base.buffers()), None)
         dtype, device = _home(like)
         self.lora_A = nn.Parameter(
             torch.empty(rank, D, dtype=dtype, device=device)
@@ -91,21 +93,7 @@ def inject(
     layers, in the model's order. Raises ValueError for a target that names
     nothing, for one that is no linear layer, and for a second injection.
     """
-    checks.module("model", model)
-    checks.several("targets", targets, "a list of names, such as q_proj")
-    wanted = list(targets)
-    for target in wanted:
-        checks.text("targets", target)
-    if any(isinstance(m, LoRALinear) for m in model.modules()):
-        raise ValueError("model: got one with adapters, want one without")
-    found = [
-        name
-        for name, _ in model.named_modules()
-        if name and (name in wanted or name.rpartition(".")[2] in wanted)
-    ]
-    for target in wanted:
-        if not any(n == target or n.endswith(f".{target}") for n in found):
-            raise ValueError(f"targets: got {target!r}, want a module's name")
+    found = _wanted(model, targets)
     made = {
         name: LoRALinear(
             model.get_submodule(name), rank, alpha, generator=generator
@@ -129,11 +117,7 @@ def merge_adapters(model: nn.Module) -> None:
     hold the sum), and where it is tied to another place: merging would
     change that place too. `untie` it first.
     """
-    checks.module("model", model)
-    layers = dict(adapters(model))
-    checks.need(bool(layers), "model", "no adapters", "one with adapters")
-    for name, layer in layers.items():
-        _check_mergeable(model, name, layer)
+    layers = _mergeable(model)
     for name, layer in layers.items():
         weight = _weight(layer)
         wide = torch.promote_types(weight.dtype, torch.float32)
@@ -176,6 +160,25 @@ def trainable(model: nn.Module) -> tuple[int, int]:
     return sum(n for n, learns in sizes if learns), sum(n for n, _ in sizes)
 
 
+def _wanted(model: nn.Module, targets: Iterable[str]) -> list[str]:
+    checks.module("model", model)
+    checks.several("targets", targets, "a list of names, such as q_proj")
+    wanted = list(targets)
+    for target in wanted:
+        checks.text("targets", target)
+    if any(isinstance(m, LoRALinear) for m in model.modules()):
+        raise ValueError("model: got one with adapters, want one without")
+    found = [
+        name
+        for name, _ in model.named_modules()
+        if name and (name in wanted or name.rpartition(".")[2] in wanted)
+    ]
+    for target in wanted:
+        if not any(n == target or n.endswith(f".{target}") for n in found):
+            raise ValueError(f"targets: got {target!r}, want a module's name")
+    return found
+
+
 def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:
     parent, _, last = name.rpartition(".")
     setattr(model.get_submodule(parent), last, layer)
@@ -187,6 +190,9 @@ def widths(base: nn.Module) -> tuple[int, int]:
     Raises ValueError for what is no such layer.
     """
     checks.module("base", base)
+    if isinstance(base, QuantizedLinear):
+        rows, width = base.weight.shape
+        return width, rows
     D = getattr(base, "in_features", None)
     F = getattr(base, "out_features", None)
     if not isinstance(D, int) or not isinstance(F, int):
@@ -217,6 +223,15 @@ def _check_rank(rank: int, alpha: float, D: int, F: int) -> None:
     checks.positive("alpha", alpha)
     want = f"1 to {min(D, F)}, the smaller width"
     checks.need(rank <= min(D, F), "rank", rank, want)
+
+
+def _mergeable(model: nn.Module) -> dict[str, LoRALinear]:
+    checks.module("model", model)
+    layers = dict(adapters(model))
+    checks.need(bool(layers), "model", "no adapters", "one with adapters")
+    for name, layer in layers.items():
+        _check_mergeable(model, name, layer)
+    return layers
 
 
 def _check_mergeable(model: nn.Module, name: str, layer: LoRALinear) -> None:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from handmade import checks
+from handmade.inference.quantization import QuantizedLinear
 from handmade.manifest import write_whole
 from handmade.training.lora import adapters, inject, widths
 
@@ -119,9 +120,7 @@ def load_adapter(
     by_theirs = {
         _their_name(name, names): name
         for name, layer in model.named_modules()
-        if name
-        and isinstance(getattr(layer, "weight", None), nn.Parameter)
-        and _knows(name, names)
+        if name and _is_matrix(layer) and _knows(name, names)
     }
     found: dict[str, dict[str, torch.Tensor]] = {}
     for key, x in tensors.items():
@@ -184,6 +183,11 @@ def _their_name(name: str, names: Mapping[str, str]) -> str:
             rest = pattern.removeprefix(f"{ours}.")
             return f"{theirs}.{rest}".format(*numbers)
     raise ValueError(f"names: got none for {name}, want one")
+
+
+def _is_matrix(layer: nn.Module) -> bool:
+    floats = isinstance(getattr(layer, "weight", None), nn.Parameter)
+    return floats or isinstance(layer, QuantizedLinear)
 
 
 def _knows(name: str, names: Mapping[str, str]) -> bool:
