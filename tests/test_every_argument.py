@@ -40,6 +40,7 @@ LEFT_OUT = {
     ),
     r"exercises\.[a-z]\w*\..+": "mistakes, and what examines an answer",
     r"experiments\.core\.digest": "called with what JSON gave",
+    r"experiments\.recipes\.how_it_ended": "called with what a run measured",
     r"inference\.beam\.(?!beam_search).+": "steps of beam_search",
     r"inference\.flash_attention\.FlashAttention.*": "called by autograd",
     r"inference\.flash_tiles\.(?!online_softmax).+": (
@@ -68,6 +69,10 @@ LEFT_OUT = {
     r"attention_forward|whole_mask)": "called by transformers",
     r"scalar\.dot": "the inner loop of matmul",
     r"(strip\.brief|tables\.Table)": "what a strip and table() are made of",
+    r"training\.(many_command|tensor_parallel|torchrun)\..+": (
+        "of processes that torchrun starts: test_many starts them"
+    ),
+    r"training\.many\.planted_fault": "ends its process: the same",
     r"training\.mini_gpt_command\.main": "ends the program: see its tests",
     r"text\.((bpe|unigram)_json|keys|template)\..+": "reads a file's parts",
     r"text\.(added_tokens|batch|stream|word_cache)\..+": "of Tokenizer",
@@ -87,11 +92,13 @@ LEFT_OUT = {
 }
 # what a page names all the same, to show how it is called by others
 SHOWN = {
+    "experiments.recipes.how_it_ended",
     "registered.HandmadeGPT2",
     "registered.whole_mask",
     "inference.serve_text.TextStream",
     "text.batch.fill_up",
     "text.embeddings.Lookup",
+    "training.torchrun.torchrun",
     "weights.gguf_file.read_gguf",
     "weights.wheels.wheel_folder",
 }

@@ -65,7 +65,7 @@ def test_without_a_script_the_answers_stand_in_the_page():
 def test_the_map_shows_every_page_of_the_book_and_no_other():
     found = DOC.findall(section("intro-parts"))
     assert sorted(found) == sorted(page.name for page in OTHERS)
-    assert section("intro-parts").count("<svg") == 7
+    assert section("intro-parts").count("<svg") == 8
 
 
 def test_the_time_of_a_route_is_that_of_its_pages():

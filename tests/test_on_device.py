@@ -84,11 +84,28 @@ from handmade.record import record
 from handmade.text.data import document_mask
 from handmade.text.embeddings import lookup
 from handmade.training.characters import all_windows
+from handmade.training.experts import (
+    balanced_loss,
+    expert_use,
+    experts_in_effect,
+)
+from handmade.training.genres import Classifier, accuracy, class_loss
 from handmade.training.loop import Trainer, next_token_loss, train
-from handmade.training.lora import LoRALinear
+from handmade.training.lora import LoRALinear, inject, merge_adapters
+from handmade.training.many import share_of_loss, spread
+from handmade.training.memory import checkpoint_blocks
 from handmade.training.mini_gpt import make_trainer
+from handmade.training.mini_gpt_hf import hf_weights
+from handmade.training.mini_gpt_ngrams import ngram_rows
 from handmade.training.mini_gpt_settings import Settings
 from handmade.training.recall import recall_loss
+from handmade.training.step_bytes import step_bytes
+from handmade.training.ten_days import (
+    TenDaySettings,
+    judged_windows,
+    keep_best,
+    ten_day_trainer,
+)
 from second_device import NAME, Second, second_device
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -105,6 +122,9 @@ EXEMPT: dict[str, str] = {
     "inference.nf4.NF4": "called by QuantizedLinear, not as a layer",
     "inference.quantization.Grid": "the same",
     "training.checkpoint_checks.check_tensors": "reads names and shapes",
+    "training.characters.encoded": "a text's numbers, on the CPU",
+    "training.mini_gpt_ngrams.NGrams": "no sparse gradients there",
+    "training.genres.genre_rows": "data, made on the CPU",
     "blocks.why_attention.Recall": "what the two models share",
     "blocks.why_attention.RecurrentRecall": "torch's GRU has a kernel there",
     "blocks.why_attention.recall_batch": "data, drawn by a CPU generator",
@@ -636,6 +656,31 @@ def training_loops(to):
 
 
 @case
+def ten_days(to):
+    config = VariantConfig(
+        model_type="mixtral", vocab_size=9, max_seq_len=16, d_model=8,
+        n_layers=2, n_heads=4, n_kv_heads=2, d_ff=6, n_experts=3, top_k=2,
+    )  # fmt: skip
+    text, model = torch.randint(9, (60,)), to(Variant(config))
+    settings = TenDaySettings(
+        steps=2, batch=2, length=5, warm_up=1, judged=20, judge_every=1
+    )
+    trainer = ten_day_trainer(settings, text, model)
+    trainer.precision = None  # the fake device has no autocast
+    windows = judged_windows(settings, text)
+    with TemporaryDirectory() as folder:
+        looks = keep_best(
+            trainer, windows, folder, steps=2, every=1, settings=settings
+        )
+    ids = to(windows[0][0])
+    shares = expert_use(model, ids[:, :-1])
+    loss = balanced_loss(model.train(), ids, 0.1)
+    measured = torch.tensor([look[1] for look in looks]).to(loss.device)
+    return [measured, shares, experts_in_effect(shares), loss,
+            *model.parameters()]  # fmt: skip
+
+
+@case
 def capstone(to):
     text = torch.randint(9, (60,))
     settings = Settings(
@@ -652,7 +697,45 @@ def capstone(to):
     loss = there.evaluate((ids,) for ids in all_windows(text, 8, 3))
     adapted = LoRALinear(to(nn.Linear(4, 6).double()), 2, 2.0)
     measured = torch.tensor([*(each.loss for each in log), loss])
-    return [to(measured), adapted(to(randn(3, 4))), *model.parameters()]
+    rows = ngram_rows(to(text)[None] + 1, 16)
+    weights = hf_weights(model).values()
+    results = [to(measured), adapted(to(randn(3, 4))), rows, *weights]
+    return [*results, *model.parameters()]
+
+
+@case
+def shares_of_a_loss(to):
+    model, lengths = to(checkpoint_blocks(llama())), torch.tensor([2, 7, 5])
+    ids, lengths = to([torch.randint(23, (3, 8)), lengths])
+    loss = share_of_loss(spread(model, "one"), ids, lengths, 1, 2)
+    loss.backward()
+    return [loss, *[p.grad for p in model.parameters()]]
+
+
+@case
+def fine_tuning(to):
+    """Adapters beside four bits, counted while they learn."""
+    encoder = Bert(
+        BertConfig(
+            vocab_size=23, d_model=12, n_layers=1, n_heads=2, d_ff=8,
+            max_seq_len=8, pooler=False,
+        )
+    )  # fmt: skip
+    attn = encoder.blocks[0].attn
+    attn.q_proj = nf4_linear(attn.q_proj)
+    model = to(Classifier(encoder))
+    inject(model.encoder, ["q_proj", "v_proj"], rank=2, alpha=4.0)
+    ids, mask = to(padded())
+    batch = ids[:, -8:], mask[:, -8:], to(torch.zeros(len(ids)).long())
+    learn = [p for p in model.parameters() if p.requires_grad]
+    counted = step_bytes(
+        model, torch.optim.AdamW(learn, lr=0.1), class_loss, batch
+    )
+    right = accuracy(model, [part.cpu() for part in batch])
+    told = [to(torch.tensor([right, float(counted.gradients)]))]
+    model.set_submodule("encoder.blocks.0.attn.q_proj", attn.q_proj.base)
+    merge_adapters(model)
+    return [*told, model(*batch[:2]), *learn]
 
 
 @case

@@ -46,7 +46,9 @@ EXTRA_OF = {
 # asked for where a caller uses it, and named in the docstring of who asks
 # torch pins its CUDA packages itself
 TORCHS_OWN = ("cuda-", "nvidia-")
-AT_CALL = {"transformers", "huggingface_hub", "pip", "IPython", "tqdm"}
+AT_CALL = {
+    "IPython", "accelerate", "huggingface_hub", "pip", "tqdm", "transformers",
+}  # fmt: skip
 
 
 def asked(extra: str = "") -> set[str]:

@@ -16,6 +16,7 @@ import torch
 import traitlets
 from bookbinder.book import find_book
 from handmade.models.architecture import EQUAL_WIDTH
+from handmade.models.llama_config import LlamaConfig
 from handmade.parity import ParityRow
 from handmade.planted import BUGS, Round
 from handmade.text.bpe import BPETokenizer
@@ -26,8 +27,12 @@ from handmade.widgets import (
     base,
     bert_search,
     broken_model,
+    by_hand,
     cache_memory,
     head_count,
+    lora_rank,
+    loss_curves,
+    lr_schedule,
     mask_editor,
     merge_steps,
     next_token,
@@ -35,6 +40,7 @@ from handmade.widgets import (
     rope_rotator,
     softmax_saturation,
     t5_steps,
+    training_memory,
 )
 from IPython.core.formatters import DisplayFormatter
 from nbclient import NotebookClient
@@ -181,12 +187,22 @@ def explorables() -> dict[str, base.Explorer]:
             names, names, dict.fromkeys(names, torch.eye(n)), [*range(n)]
         ),
         "broken_model": broken_model.broken_model([game(*names)]),
+        "by_hand": by_hand.scrub([0], [0]),
         "cache_memory": cache_memory.cache_memory(
             dict.fromkeys(names, EQUAL_WIDTH["Llama"])
         ),
         "head_count": head_count.count_heads(
             names, {2: even}, d_model=4, heads=2
         ),
+        "lora_rank": lora_rank.lora_rank(
+            dict.fromkeys(names, LlamaConfig.from_name("smollm2-135m"))
+        ),
+        "loss_curves": loss_curves.loss_curves(
+            dict.fromkeys(names, torch.ones(2, 3)),
+            dict.fromkeys(names, torch.ones(2, 2)),
+            [range(3), range(2)],
+        ),
+        "lr_schedule": lr_schedule.lr_schedule(),
         "mask_editor": mask_editor.edit_masks(names, torch.randn(2, n, n)),
         "merge_steps": merge_steps.merge_steps(
             BPETokenizer(vocab, []), "".join(names)
@@ -212,6 +228,9 @@ def explorables() -> dict[str, base.Explorer]:
                 for text in names
             ]
         ),
+        "training_memory": training_memory.training_memory(
+            dict.fromkeys(names[:6], LlamaConfig.from_name("smollm2-135m"))
+        ),
     }  # fmt: skip
 
 
@@ -221,7 +240,8 @@ def test_text_travels_as_text(name):
     box = explorables()[name]
     drawing, *controls = box.children
     state = json.dumps(drawing.get_state(), default=lambda v: v.hex())
-    if name not in ("rope_rotator", "softmax_saturation"):
+    without_text = "by_hand", "lr_schedule", "rope_rotator"
+    if name not in (*without_text, "softmax_saturation"):
         assert json.dumps(HOSTILE[0])[1:-1] in state
     for control in controls:
         assert control.description_allow_html is False

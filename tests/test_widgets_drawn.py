@@ -8,21 +8,29 @@ with its controls, no letters lie on others, and its height never changes.
 import pytest
 import torch
 from bookbinder.browser import chromium
+from handmade import scalar
 from handmade.models.architecture import EQUAL_WIDTH
+from handmade.models.llama_config import LlamaConfig
 from handmade.text.bpe import BPETokenizer
 from handmade.text.pretokenize import byte_alphabet
+from handmade.training.adapter_cost import MATRICES
 from handmade.widgets.architecture_map import map_models
 from handmade.widgets.attention_patterns import Panel, explore
 from handmade.widgets.base import assets
 from handmade.widgets.bert_search import bert_search
+from handmade.widgets.by_hand import STEPS, scrub
 from handmade.widgets.cache_memory import cache_memory
 from handmade.widgets.head_count import count_heads
+from handmade.widgets.lora_rank import lora_rank
+from handmade.widgets.loss_curves import loss_curves
+from handmade.widgets.lr_schedule import lr_schedule
 from handmade.widgets.mask_editor import edit_masks
 from handmade.widgets.merge_steps import merge_steps
 from handmade.widgets.next_token import next_token
 from handmade.widgets.rope_rotator import rope_rotator
 from handmade.widgets.softmax_saturation import explore_saturation
 from handmade.widgets.t5_steps import Run, t5_steps
+from handmade.widgets.training_memory import training_memory
 from widget_helpers import SMALL, UNREADABLE, Drawn
 
 TEXT = "The animal did not cross the street because it was too tired , "
@@ -108,6 +116,8 @@ def make(name: str):
         )  # fmt: skip
     if name == "bert_search":
         return search()
+    if name == "by_hand":
+        return scrub(scalar.IDS, scalar.TARGETS, weight="tok_emb")
     if name == "cache_memory":
         return cache_memory(
             {
@@ -122,6 +132,28 @@ def make(name: str):
     if name == "head_count":
         cuts = {H: weights(3, H, 15, 15) for H in (1, 2, 6, 12, 24)}
         return count_heads(WORDS[:15], cuts, d_model=48, heads=12, query=8)
+    if name == "lora_rank":
+        return lora_rank(
+            {
+                name: LlamaConfig.from_name(name)
+                for name in (
+                    "smollm2-135m", "smollm2-360m", "llama-3.2-1b",
+                    "llama-2-7b", "llama-3.1-8b",
+                )
+            },
+            preset="llama-2-7b",
+        )  # fmt: skip
+    if name == "loss_curves":
+        names = [f"a rather long recipe, {i}" for i in range(14)]
+        sides = [
+            {n: 2 + 2 * torch.rand(4, points, generator=g) for n in names}
+            for points in (20, 11)
+        ]
+        steps = [range(5, 205, 10), range(0, 201, 20)]
+        return loss_curves(*sides, steps, shown=names[:3], level=3.0,
+                           named="counting characters")  # fmt: skip
+    if name == "lr_schedule":
+        return lr_schedule()
     if name == "mask_editor":
         scores = 3 * torch.randn(9, 10, 10, generator=g)
         return edit_masks(WORDS[:10], scores, query=8, key=1)
@@ -133,6 +165,10 @@ def make(name: str):
         return next_token(prompts, logits, lambda i: f" word{i}")
     if name == "rope_rotator":
         return rope_rotator(*torch.randn(2, 8, generator=g))
+    if name == "training_memory":
+        config = LlamaConfig.from_name("llama-3.1-8b")
+        names = [f"Model {n} 135M" for n in range(6)]
+        return training_memory(dict.fromkeys(names, config))
     given = (torch.randn(n, 64, generator=g) for n in (40, 16))
     upstream = torch.randn(40, 16, generator=g)
     return explore_saturation(*given, upstream, width=64)
@@ -146,11 +182,24 @@ MOVED = {
         "key": 2,
     },
     "bert_search": {"query": 1, "pooling": 1, "unmasked": True},
+    "by_hand": {
+        "step": 53, "row": 2, "column": 3, "weight": 4, "at": 20,
+        "value": -0.7,
+    },
     "cache_memory": {
         "layers": 80, "heads": 8, "width": 1, "length": 13, "batch": 9,
         "dtype": 0, "window": 2,
     },
     "head_count": {"cut": 1, "layer": 2, "head": 4, "query": 3, "key": 5},
+    "lora_rank": {
+        "preset": 1, "matrices": "k_proj up_proj", "rank": 6, "state": 2,
+        "numbers": 1,
+    },
+    "loss_curves": {"shown": 9, "side": 0, "scale": 1, "step": 40},
+    "lr_schedule": {
+        "shape": 1, "peak": 9, "steps": 2, "warmup": 20, "flat": 0.5,
+        "lowest": 0.3, "step": 100,
+    },
     "mask_editor": {
         "preset": 3, "size": 2, "head": 4, "query": 9, "key": 4,
         "clicks": [[8, 1]],
@@ -165,8 +214,15 @@ MOVED = {
     },
     "softmax_saturation": {"question": 2, "width": 1, "power": 0, "query": 7},
     "t5_steps": {"run": 1, "step": 2, "layer": 2, "head": 3},
+    "training_memory": {
+        "model": 3, "numbers": 0, "optimizer": 2, "kept": 2, "batch": 7,
+        "length": 3, "sharding": 3, "gpus": 6,
+    },
 }  # fmt: skip
-FIRST = {("mask_editor", "size"): {"preset": 3}}
+FIRST = {
+    ("lr_schedule", "flat"): {"shape": 1},
+    ("mask_editor", "size"): {"preset": 3},
+}
 EXTREMES = {
     "architecture_map": [
         {"model": model, "context": context}
@@ -178,11 +234,28 @@ EXTREMES = {
     "bert_search": [
         {"query": 2, "pooling": 1}, {"unmasked": True}, {"query": 0},
     ],
+    "by_hand": [
+        {"step": step, "row": 99, "column": 99} for step in range(len(STEPS))
+    ] + [{"value": 1.6}, {"weight": 10, "at": 1023}],
     "cache_memory": [
         {"layers": 128, "heads": 128, "width": 6, "length": 13, "batch": 10},
         {"window": 1}, {"layers": 1, "heads": 1, "width": 0, "length": 0},
     ],
     "head_count": [{"cut": 4}, {"cut": 0, "head": 23}],
+    "lora_rank": [
+        {"preset": 4, "rank": 7, "numbers": 1, "state": 1,
+         "matrices": " ".join(MATRICES)},
+        {"preset": 0, "rank": 0, "state": 4, "matrices": "k_proj"},
+    ],
+    "loss_curves": [
+        {"shown": 0}, {"shown": 2**14 - 1, "side": 0, "step": 0},
+        {"scale": 1, "step": 200},
+    ],
+    "lr_schedule": [
+        {"shape": 1, "steps": 9, "peak": 15, "warmup": 50, "step": 99_999},
+        {"shape": 2, "warmup": 0, "lowest": 1, "step": 0},
+        {"shape": 1, "steps": 0, "flat": 0.95, "lowest": 0, "step": 10**6},
+    ],
     "mask_editor": [{"preset": 1, "size": 3}, {"preset": 4}],
     "merge_steps": [{"step": 999}, {"text": ""}, {"text": "ḁ̈ " * 99}],
     "next_token": [
@@ -199,6 +272,11 @@ EXTREMES = {
     ],
     "t5_steps": [
         {"step": 12, "layer": 3, "head": 4}, {"step": 1}, {"run": 1},
+    ],
+    "training_memory": [
+        {"batch": 7, "length": 10, "kept": 0, "gpus": 10},
+        {"kept": 2, "sharding": 3, "gpus": 10, "length": 0},
+        {"numbers": 0, "optimizer": 2},
     ],
 }  # fmt: skip
 
