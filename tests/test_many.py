@@ -11,7 +11,9 @@ from dataclasses import asdict
 
 import pytest
 import torch
+import torch.distributed as dist
 from handmade.manifest import write_manifest
+from handmade.models.llama import Llama, LlamaConfig
 from handmade.training.checkpoint import load_checkpoint, save_checkpoint
 from handmade.training.many import (
     WAYS,
@@ -29,7 +31,11 @@ from handmade.training.shards import (
     restore_shards,
     save_shards,
 )
+from handmade.training.tensor_parallel import split_layers
 from handmade.training.torchrun import torchrun
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor.debug import CommDebugMode
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 MANY = "handmade.training.many"
 JOB = Job(steps=6, batch_size=7, accumulate=2)
@@ -219,19 +225,19 @@ def test_a_way_that_needs_others_is_refused_alone():
 def test_a_fault_is_planted_for_the_first_attempt(monkeypatch):
     slept = []
     monkeypatch.setattr("time.sleep", slept.append)
-    planted_fault(None, 3)(2)
+    planted_fault(None, 3)(1)
     assert not slept
-    planted_fault(None, 3)(3)
+    planted_fault(None, 3)(2)  # the third step
     assert len(slept) == 1
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    planted_fault(None, 3)(3)
+    planted_fault(None, 3)(2)
     assert len(slept) == 1
 
 
 @pytest.mark.slow
 def test_a_killed_process_ends_the_run_which_goes_on_later(alone, tmp_path):
     flags = (MANY, str(tmp_path), "--how", "fsdp", *FLAGS, "--save-every", "2")
-    done = torchrun(*flags, "--kill-after", "4")
+    done = torchrun(*flags, "--kill-after", "5")
     assert done.returncode != 0
     assert "Signal 9 (SIGKILL)" in done.stdout
     assert load_shards(tmp_path / "fsdp").step == 4
@@ -245,7 +251,7 @@ def test_a_killed_process_ends_the_run_which_goes_on_later(alone, tmp_path):
 def test_torchrun_starts_killed_processes_again(alone, tmp_path):
     done = torchrun(
         MANY, str(tmp_path), "--how", "ddp", *FLAGS, "--save-every", "2",
-        "--kill-after", "4", restarts=1,
+        "--kill-after", "5", restarts=1,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert apart(losses(tmp_path / "ddp"), losses(alone)) < 1e-5
@@ -254,7 +260,7 @@ def test_torchrun_starts_killed_processes_again(alone, tmp_path):
 @pytest.mark.slow
 def test_a_process_that_hangs_is_not_waited_for(tmp_path):
     done = torchrun(
-        MANY, str(tmp_path), "--how", "ddp", *FLAGS, "--hang-after", "1",
+        MANY, str(tmp_path), "--how", "ddp", *FLAGS, "--hang-after", "2",
         "--patience", "4",
     )  # fmt: skip
     assert done.returncode != 0
@@ -269,6 +275,31 @@ def test_a_layer_that_is_cut_equals_the_whole_one():
     found = json.loads(line)
     assert len(found) == 1 + 3 + 3 * 9  # logits, ends, blocks
     assert max(found.values()) < 1e-10
+
+
+@pytest.mark.parametrize("n_layers", [1, 3])
+def test_a_cut_block_adds_up_twice_forward_and_five_times_backward(n_layers):
+    """Besides: the table of tokens forward, what enters the head backward."""
+    config = LlamaConfig(
+        vocab_size=62, d_model=40, n_layers=n_layers, n_heads=6, n_kv_heads=2,
+        d_head=8, d_ff=44, max_seq_len=32,
+    )  # fmt: skip
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
+    try:
+        model = split_layers(Llama(config), init_device_mesh("cpu", (2,)))
+        with CommDebugMode() as forward:
+            loss = model(torch.randint(62, (3, 17))).sum()
+        # its hooks warn: ids need no gradient
+        with (
+            warnings.catch_warnings(action="ignore"),
+            CommDebugMode() as backward,
+        ):
+            loss.backward()
+    finally:
+        dist.destroy_process_group()
+    sums = torch.ops.c10d_functional.all_reduce
+    assert forward.get_comm_counts()[sums] == 2 * n_layers + 1
+    assert backward.get_comm_counts()[sums] == 5 * n_layers + 1
 
 
 def test_processes_that_do_not_end_are_killed():

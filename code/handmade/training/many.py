@@ -215,7 +215,7 @@ def train_together(
 def planted_fault(
     kill_after: int | None, hang_after: int | None
 ) -> Callable[[int], None]:
-    """Return what the last process does after a step: die, or hang.
+    """Return what the last process does after so many steps: die, or hang.
 
     To see what the others do. Only at the first attempt: torchrun counts
     how often it has started the processes again.
@@ -225,9 +225,9 @@ def planted_fault(
 
     def after(step: int) -> None:
         if rank == size - 1 and first:
-            if step == kill_after:
+            if step + 1 == kill_after:
                 os.kill(os.getpid(), signal.SIGKILL)
-            if step == hang_after:
+            if step + 1 == hang_after:
                 time.sleep(3600)
 
     return after

@@ -32,8 +32,8 @@ HELP = {
 FLAGS = (
     ("--save-every", int, 0, "steps between checkpoints (default: none)"),
     ("--patience", float, 60.0, "seconds to wait for another process"),
-    ("--kill-after", int, None, "the step after which the last one dies"),
-    ("--hang-after", int, None, "the step after which the last one hangs"),
+    ("--kill-after", int, None, "steps after which the last one dies"),
+    ("--hang-after", int, None, "steps after which the last one hangs"),
 )
 
 

@@ -42,6 +42,8 @@ def torchrun(
     path = os.pathsep.join([ours, os.environ.get("PYTHONPATH", "")])
     # processes that all want every core would wait for each other
     env = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    # else a second attempt reads the addresses of the first, which is dead
+    env["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     with subprocess.Popen(
         command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, encoding="utf-8", errors="replace", start_new_session=True,
