@@ -278,6 +278,31 @@ def test_the_best_is_kept_and_not_the_last(tmp_path, monkeypatch):
     assert folder.name == "step-00000004"
 
 
+def test_a_run_that_goes_on_keeps_what_it_found_if_it_is_better(
+    tmp_path, monkeypatch
+):
+    losses = iter([3.0, 1.0, 2.0, 1.5, 0.5])
+    steps = []
+    for end in (4, 8, 6):
+        trainer = ten_day_trainer(SETTINGS, ids(300), model())
+        monkeypatch.setattr(trainer, "evaluate", lambda batches: next(losses))
+        if steps:
+            best = load_checkpoint(tmp_path)
+            restore(trainer, best, best.settings)
+        keep_best(trainer, [], tmp_path, steps=end, every=2, settings=SETTINGS)
+        assert len(list(tmp_path.iterdir())) == 1
+        steps.append(load_checkpoint(tmp_path).step)
+    assert steps == [4, 4, 6]
+
+
+def test_a_run_that_goes_on_elsewhere_begins_to_keep_there(tmp_path):
+    trainer = ten_day_trainer(SETTINGS, ids(300), model())
+    windows = judged_windows(SETTINGS, ids(300, seed=1))
+    trainer.run(2)
+    keep_best(trainer, windows, tmp_path, steps=4, every=2, settings=SETTINGS)
+    assert load_checkpoint(tmp_path).step == 4
+
+
 def model_state(trainer):
     return trainer.model.state_dict()
 

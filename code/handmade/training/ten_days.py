@@ -21,7 +21,7 @@ from handmade.models.variants import Variant, VariantConfig
 from handmade.text.bpe import BPETokenizer
 from handmade.text.data import split
 from handmade.training.characters import draw_windows
-from handmade.training.checkpoint import save_checkpoint
+from handmade.training.checkpoint import load_checkpoint, save_checkpoint
 from handmade.training.experts import balanced_loss
 from handmade.training.loop import Step, Trainer
 from handmade.training.optimizers import adamw_groups
@@ -143,20 +143,30 @@ def keep_best(
 
     Returns (steps done, loss on `batches`) for each look. The folder holds
     one checkpoint at the end: that of the lowest loss, which stands in its
-    ``extra``.
+    ``extra``. A run that goes on has to beat the one it finds there.
     """
     _check_keep(trainer, folder, steps, every, settings)
     looks: list[tuple[int, float]] = []
+    best = _kept_loss(folder) if trainer.step else math.inf
     while trainer.step < steps:
         trainer.run(min(trainer.step + every, steps), tell)
         loss = trainer.evaluate(batches)
-        if loss < min((old for _, old in looks), default=math.inf):
-            extra = {"held_out_loss": loss}
+        if loss < best:
+            best, extra = loss, {"held_out_loss": loss}
             save_checkpoint(
                 folder, trainer, asdict(settings), extra=extra, keep=1
             )
         looks.append((trainer.step, loss))
     return looks
+
+
+def _kept_loss(folder: Path | str) -> float:
+    """Return the loss of the checkpoint in a folder; infinite without one."""
+    try:
+        kept = load_checkpoint(folder)
+    except ValueError:
+        return math.inf
+    return float(kept.extra.get("held_out_loss", math.inf))
 
 
 def _check_settings(settings: TenDaySettings) -> None:
