@@ -3,8 +3,9 @@
 H query heads · G key/value heads · F feed-forward width · V vocabulary
 
 A matrix that widens is cut by its outputs, the one that narrows after it by
-its inputs, so that a block adds up twice and is silent between. Each process
-has H / n heads whole. Left out: cutting the residual stream by tokens
+its inputs, so that a block adds up twice and is silent between; backward it
+adds up five times, for the input of each matrix that widens. Each process has
+H / n heads whole. Left out: cutting the residual stream by tokens
 (sequence parallel), and tied embeddings, whose one matrix would have to be
 cut in two ways.
 """
@@ -42,7 +43,7 @@ def split_layers(model: Llama, mesh: DeviceMesh) -> Llama:
         "tok_emb": RowwiseParallel(input_layouts=Replicate()),
         "lm_head": ColwiseParallel(output_layouts=Replicate()),
     }
-    plan["norm"] = InAll()
+    plan["norm"] = InAll()  # whole in every process
     for i, block in enumerate(model.blocks):
         plan[f"blocks.{i}.attn_norm"] = plan[f"blocks.{i}.ffn_norm"] = InAll()
         for name in ("q_proj", "k_proj", "v_proj"):

@@ -50,14 +50,16 @@ def turns_by_token(rotate):
 
 
 def still_random(model, x):
-    mode, state = model.training, torch.get_rng_state()
+    modes = [(m, m.training) for m in model.modules()]
+    state = torch.get_rng_state()
     model.train(False)
     outputs = []
     for seed in range(3):
         torch.manual_seed(seed)
         outputs.append(model(x).detach())
     torch.set_rng_state(state)
-    model.train(mode)
+    for module, mode in modes:
+        module.training = mode
     return float(torch.stack(outputs).std(0).max()) > 1e-12
 
 

@@ -86,7 +86,7 @@ FIRST_STEP = Exercise(
 
 def _cut(g: torch.Tensor, max_norm: float) -> torch.Tensor:
     norm = torch.linalg.vector_norm(g, dim=-1, keepdim=True)
-    return g * (max_norm / norm).clamp(max=1)
+    return g * (max_norm / (norm + 1e-6)).clamp(max=1)
 
 
 def _weighted(grads, tokens):
@@ -208,6 +208,23 @@ LOST = Exercise(
             "between two numbers: rounding takes those beyond half of it",
             lambda w, update, dtype: (
                 (update.abs() < _spacing(w, dtype)).double().mean()
+            ),
+        ),
+        Mistake(
+            "each step is compared with eps times its weight: a sum rounds "
+            "to the nearest, so half a distance is enough, and the distance "
+            "is the same from one power of two to the next",
+            lambda w, update, dtype: (
+                (update.abs() < torch.finfo(dtype).eps * w.abs())
+                .double()
+                .mean()
+            ),
+        ),
+        Mistake(
+            "weights and steps are added in float32 and the sum is rounded: "
+            "they are held in dtype, so both are rounded before",
+            lambda w, update, dtype: (
+                ((w + update).to(dtype) == w.to(dtype)).double().mean()
             ),
         ),
         Mistake(

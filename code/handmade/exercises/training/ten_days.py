@@ -89,13 +89,16 @@ MIXTURE_PARAMETERS = Exercise(
 SHAPE = (2, 5, 5, 8)  # (B, H, T, K): equal axes, so that a mix-up runs
 
 
-def _turns(rotate: Callable, *, tokens=True, heads=True, rows=True) -> bool:
+def _turns(
+    rotate: Callable, *, tokens=True, heads=True, rows=True, apart=range(1, 5)
+) -> bool:
     x = randoms((8,))[0].expand(SHAPE)
     y = rotate(x)
     found = []
-    if tokens:  # each place is turned unlike the one before
-        found.append(bool(((y[:, :, 1:] - y[:, :, :-1]).abs() > 1e-6)
-                          .any(-1).all()))  # fmt: skip
+    if tokens:  # any two places are turned unlike each other
+        for n in apart:
+            moved = (y[:, :, n:] - y[:, :, :-n]).abs() > 1e-6
+            found.append(bool(moved.any(-1).all()))
     if heads:
         found.append(torch.allclose(y, y[:, :1].expand(SHAPE)))
     if rows:
@@ -119,6 +122,11 @@ def _by_row(x):
     return apply_rope(x, rope_angles(torch.arange(2)[:, None].repeat(1, 5), 8))
 
 
+def _to_and_fro(x):
+    places = torch.arange(5)[None] % 2
+    return apply_rope(x, rope_angles(places, 8))
+
+
 def _flipped(x):
     return x.flip(-1)
 
@@ -135,7 +143,9 @@ TURNS_BY_TOKEN = Exercise(
             ("by token and by head", lambda x: _by_head(_by_place(x))),
             ("not at all", lambda x: 1.0 * x),
             ("the same for all", _flipped),
+            ("made longer, and not turned", lambda x: 2.0 * x),
             ("by row of the batch", _by_row),
+            ("by token, each as the one before the last", _to_and_fro),
         )
     ),
     mistakes=(
@@ -163,6 +173,11 @@ TURNS_BY_TOKEN = Exercise(
             "heads are compared, and tokens are not: what turns nothing "
             "passes",
             lambda rotate: _turns(rotate, tokens=False, rows=False),
+        ),
+        Mistake(
+            "each place is compared with its neighbour alone: what turns to "
+            "and fro passes",
+            lambda rotate: _turns(rotate, apart=(1,)),
         ),
         Mistake(
             "the input is random, so that each token and head differs "
@@ -206,7 +221,7 @@ class _Drops(nn.Module):
 
 
 def _still_random(model, x, *, evaluate=True, apart=False):
-    mode = model.training
+    modes = {module: module.training for module in model.modules()}
     if evaluate:
         model.eval()
     try:
@@ -219,7 +234,8 @@ def _still_random(model, x, *, evaluate=True, apart=False):
             with torch.random.fork_rng():
                 outputs = [model(x) for _ in range(2)]
     finally:
-        model.train(mode)
+        for module, mode in modes.items():
+            module.training = mode
     return not torch.equal(*outputs)
 
 
@@ -235,6 +251,9 @@ STILL_RANDOM = Exercise(
         _drops_case("`nn.Dropout`, in evaluation", evaluating=True),
         _drops_case("`F.dropout(x, p)`", how="function"),
         _drops_case("`F.dropout(x, p)`, seldom", how="function", p=0.1),
+        _drops_case(
+            "`F.dropout(x, p)`, in evaluation", how="function", evaluating=True
+        ),
         _drops_case("`F.dropout` that is told the mode", how="told"),
         _drops_case("a part that stays in training", how="stubborn"),
     ),
