@@ -3,7 +3,7 @@
 D input width · F output width · R rank
 
 Every way has the rate that `lora_rates` chose for it on other plays, and is
-tested once a seed, on plays that nothing was chosen by. What full
+tested once a seed, on plays that no rate was chosen by. What full
 fine-tuning, with the first seed, did to each matrix is then cut to a rank,
 and tested again. Read the results with ``match()``.
 ``python -m bookbinder experiments run lora``.

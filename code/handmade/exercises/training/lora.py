@@ -1,6 +1,6 @@
 """The exercises of the page on LoRA.
 
-D input width · F output width · R rank
+T tokens · D input width · F output width · R rank
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import torch
 from handmade.exercises.cases import randoms
 from handmade.exercises.core import Case, Exercise, Mistake
 
-# -- lora-forward: fn(x (B, D), w (F, D), A (R, D), B (F, R), alpha) -> (B, F)
+# -- lora-forward: fn(x (T, D), w (F, D), A (R, D), B (F, R), alpha) -> (T, F)
 
 
 def _forward(
