@@ -9,6 +9,7 @@ import shutil
 import warnings
 from dataclasses import asdict
 
+import psutil
 import pytest
 import torch
 import torch.distributed as dist
@@ -302,9 +303,14 @@ def test_a_cut_block_adds_up_twice_forward_and_five_times_backward(n_layers):
     assert backward.get_comm_counts()[sums] == 5 * n_layers + 1
 
 
-def test_processes_that_do_not_end_are_killed():
-    with pytest.raises(RuntimeError, match="killed after 2 seconds"):
-        torchrun("http.server", "0", processes=1, timeout=2)
+@pytest.mark.parametrize("timeout", [2, 12])
+def test_processes_that_do_not_end_are_killed(timeout, tmp_path):
+    """The launcher alone, and what it has started by then."""
+    words = "http.server", "0", "--directory", str(tmp_path)
+    with pytest.raises(RuntimeError, match=f"killed after {timeout} seconds"):
+        torchrun(*words, processes=1, timeout=timeout)
+    left = [p.info["cmdline"] or [] for p in psutil.process_iter(["cmdline"])]
+    assert not any(str(tmp_path) in words for words in left)
 
 
 @pytest.mark.parametrize(

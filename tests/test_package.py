@@ -47,8 +47,8 @@ EXTRA_OF = {
 # torch pins its CUDA packages itself
 TORCHS_OWN = ("cuda-", "nvidia-")
 AT_CALL = {
-    "IPython", "accelerate", "huggingface_hub", "pip", "pyodide", "tqdm",
-    "transformers",
+    "IPython", "accelerate", "huggingface_hub", "pip", "psutil", "pyodide",
+    "tqdm", "transformers",
 }  # fmt: skip
 
 

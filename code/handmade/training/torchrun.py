@@ -6,7 +6,6 @@ meet; the page on processes has the words for it.
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -51,8 +50,7 @@ def torchrun(
         try:
             out, _ = running.communicate(timeout=timeout)
         except BaseException as error:
-            with contextlib.suppress(OSError):  # gone already
-                os.killpg(running.pid, signal.SIGKILL)
+            _kill(running.pid)
             out, _ = running.communicate()
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise
@@ -61,3 +59,15 @@ def torchrun(
                 f"seconds; they said:\n{out[-2000:]}"
             ) from error
     return subprocess.CompletedProcess(command, running.returncode, out, "")
+
+
+def _kill(pid: int) -> None:
+    """Kill a process and all below it, each of which has its own session."""
+    import psutil  # only here: a launch that ends by itself needs none
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        agent = psutil.Process(pid)
+        agent.suspend()  # or it would start others in place of the killed
+        for each in (*agent.children(recursive=True), agent):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
