@@ -86,6 +86,7 @@ def loss_curves(
     checks.need(len(seeds) == 1, "validation", sorted(seeds), "as many seeds")
     checks.number("level", level, at_least=0)
     checks.text("named", named)
+    checks.kind("shown", shown, Collection, "names of recipes")
     chosen = [*shown] and check_labels("shown", shown)
     for name in chosen:
         checks.need(name in labels, "shown", repr(name), f"some of {labels}")
