@@ -5,7 +5,6 @@ from handmade.training import characters
 from valid_calls import call
 from valid_calls.capstone import TEXT
 
-
 CALLS = {
     "training.mini_gpt_text.beginning": lambda: call(
         alphabet=characters.Alphabet("ab\n")
