@@ -65,7 +65,6 @@ class Recipe:
     max_norm: float = 1.0  # gradients longer than this are cut; 0: none are
     peak_lr: float = 0.01
     precision: str = "float32"
-    decay_all: bool = False  # biases and the gains of norms decay, too
     noise: int = 0  # every so many-th batch is random characters; 0: none
     steps: int = 200
     batch_size: int = 16
@@ -172,7 +171,7 @@ def trainer_of(recipe: Recipe) -> loop.Trainer:
     return loop.Trainer(
         model,
         torch.optim.AdamW(
-            model.parameters() if recipe.decay_all else groups,
+            groups,
             lr=recipe.peak_lr,
             betas=(0.9, recipe.beta2),
             weight_decay=decay,
@@ -196,6 +195,10 @@ def run(
     the validation windows), stopped (the step whose loss or gradient was not
     finite, or None), cut (the share of gradients that were), both curves.
     """
+    if steps is not None:
+        checks.whole("steps", steps, at_least=0)
+    if tell is not None:
+        checks.function("tell", tell, "a function of step and Step, or None")
     trainer = trainer_of(recipe)
     windows = [(w,) for w in validation_windows(recipe).split(32)]
     steps = recipe.steps if steps is None else steps
@@ -269,7 +272,6 @@ def _check_recipe(recipe: Recipe) -> None:
             checks.whole(field.name, value, at_least=0 if may_be_0 else 1)
         elif field.type is float:
             checks.number(field.name, value, at_least=0)
-    checks.flag("decay_all", recipe.decay_all)
     warmup_cosine(recipe.steps, warmup=recipe.warmup)
     checks.need(recipe.beta2 < 1, "beta2", recipe.beta2, "less than 1")
 
