@@ -11,14 +11,19 @@ AdamW, which is what the model alone gains; and in float32. `small nanoGPT`
 is our own rewriting of that architecture, not its file: pre-norm LayerNorm
 without bias, exact GELU, scaled-dot-product attention, tied head. With
 --compile a row more: ours through torch.compile, which needs a C++ compiler.
+`its products alone` is no training: the matrix products of one step, forward
+and backward, and nothing else, so no step of this size can be faster here in
+that precision.
 """
 
 import argparse
 import logging
 import shutil
 import time
+from functools import partial
 
 import torch
+from handmade.training.compiled import compiled_loss
 from handmade.training.mini_gpt import character_loss, make_trainer
 from handmade.training.mini_gpt_settings import Settings
 from torch import nn
@@ -124,8 +129,33 @@ def ours(L, D, H, T, B, precision, *, muon, compiled=False):
         )
         trainer.peaks = [1e-3]
     if compiled:
-        trainer.loss_of = torch.compile(character_loss)
+        trainer.loss_of = compiled_loss(character_loss)
     return trainer.train_step
+
+
+def products(L, D, H, T, B, dtype):
+    """Return a function that takes the products of a step, and no more.
+
+    y = x W, dx = dy W^T and dW = x^T dy of each matrix of a block; scores,
+    mixed values and the two gradients of each of them.
+    """
+    N, K = B * T, D // H
+    matrices = [
+        (torch.randn(N, m).to(dtype), torch.randn(m, n).to(dtype),
+         torch.randn(N, n).to(dtype))
+        for m, n in ((D, 3 * D), (D, D), (D, 4 * D), (4 * D, D))
+    ]  # fmt: skip
+    q, k = (torch.randn(B * H, T, K).to(dtype) for _ in "qk")
+    weights = torch.randn(B * H, T, T).to(dtype)
+
+    def step():
+        for _ in range(L):
+            for x, W, dy in matrices:
+                _ = x @ W, dy @ W.T, x.T @ dy
+            for _ in range(2):  # q k^T with its gradients, then w v with its
+                _ = q @ k.mT, weights @ k, weights.mT @ q
+
+    return step
 
 
 class SmallNanoGPT(nn.Module):
@@ -181,6 +211,8 @@ SIDES = {
     "ours, bfloat16, Muon": lambda *size: ours(*size, "bfloat16", muon=True),
     "ours, bfloat16, AdamW": lambda *size: ours(*size, "bfloat16", muon=False),
     "ours, float32, AdamW": lambda *size: ours(*size, "float32", muon=False),
+    "its products alone, bfloat16": partial(products, dtype=torch.bfloat16),
+    "its products alone, float32": partial(products, dtype=torch.float32),
 }
 
 
