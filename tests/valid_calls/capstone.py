@@ -118,6 +118,7 @@ def closed(made):
 
 
 CALLS = {
+    "training.compiled.compiled_loss": lambda: call(loss_of=print),
     "training.loop.Trainer": lambda: call(**loop_arguments()),
     "training.loop.Trainer.run": lambda: call(
         on=trainer(), steps=2, tell=lambda step, measured: None
@@ -166,6 +167,9 @@ CALLS = {
     "training.characters.sides": lambda: call(text=TEXT, share=0.1),
     "training.characters.draw_windows": lambda: call(
         ids=ids(20), T=4, batch_size=2, generator=torch.Generator()
+    ),
+    "training.characters.shuffled_windows": lambda: call(
+        ids=torch.arange(40), T=3, batch_size=2, step=1, seed=0
     ),
     "training.characters.all_windows": lambda: call(
         ids=ids(20), T=4, batch_size=2, then=list

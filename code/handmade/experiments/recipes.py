@@ -155,7 +155,6 @@ def trainer_of(recipe: Recipe) -> loop.Trainer:
     decay, V, drawn = recipe.weight_decay, len(alphabet), 0
     torch.manual_seed(recipe.seed)
     model = RecipeModel(recipe, V).to(weights)
-    groups: Any = adamw_groups(model, decay)
 
     def draw(generator: torch.Generator) -> tuple[torch.Tensor]:
         nonlocal drawn
@@ -171,7 +170,7 @@ def trainer_of(recipe: Recipe) -> loop.Trainer:
     return loop.Trainer(
         model,
         torch.optim.AdamW(
-            groups,
+            adamw_groups(model, decay),
             lr=recipe.peak_lr,
             betas=(0.9, recipe.beta2),
             weight_decay=decay,
@@ -202,8 +201,8 @@ def run(
     trainer = trainer_of(recipe)
     windows = [(w,) for w in validation_windows(recipe).split(32)]
     steps = recipe.steps if steps is None else steps
-    log: list[loop.Step] = []
-    valid, stopped = [trainer.evaluate(windows)], None
+    log, valid = list[loop.Step](), [trainer.evaluate(windows)]
+    stopped = None
     try:
         while trainer.step < steps:
             log.append(trainer.train_step())

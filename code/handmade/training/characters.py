@@ -115,6 +115,36 @@ def draw_windows(
     return ids[starts[:, None] + torch.arange(T + 1)]
 
 
+def shuffled_windows(
+    ids: torch.Tensor, T: int, batch_size: int, *, step: int, seed: int
+) -> torch.Tensor:
+    """Return the windows of one step, each once in a pass, (B, T + 1).
+
+    A pass over the text cuts it into windows that predict each character
+    once, and takes them in an order of its own. Where they are cut differs
+    from pass to pass, too. The order is a function of step and seed alone: a
+    run that is resumed needs to remember no place in it. Raises ValueError
+    for a text shorter than a window.
+    """
+    _check_windows(ids, T, batch_size)
+    checks.whole("step", step, at_least=0)
+    checks.whole("seed", seed, at_least=0)
+    targets = len(ids) - 1
+    n = max(1, (targets - (T - 1)) // T)  # wherever the first window begins
+    slack = min(T, targets - n * T + 1)
+    taken = range(step * batch_size, (step + 1) * batch_size)
+    starts = [_cuts(n, T, slack, seed, i // n)[i % n] for i in taken]
+    return ids[torch.stack(starts)[:, None] + torch.arange(T + 1)]
+
+
+@functools.lru_cache(maxsize=4)
+def _cuts(n: int, T: int, slack: int, seed: int, turn: int) -> torch.Tensor:
+    """Return where the windows of one pass begin, in their order."""
+    g = torch.Generator().manual_seed((seed + (turn << 32)) % 2**63)
+    first = torch.randint(slack, (1,), generator=g)
+    return first + T * torch.randperm(n, generator=g)
+
+
 def all_windows(
     ids: torch.Tensor, T: int, batch_size: int
 ) -> Iterator[torch.Tensor]:

@@ -28,14 +28,15 @@ from handmade import checks
 from handmade.training.characters import (
     Alphabet,
     all_windows,
-    draw_windows,
     encoded,
+    shuffled_windows,
 )
 from handmade.training.checkpoint import (
     load_checkpoint,
     restore,
     save_checkpoint,
 )
+from handmade.training.compiled import compiled_loss
 from handmade.training.loop import Step, Trainer
 from handmade.training.metrics import Metrics, Progress
 from handmade.training.mini_gpt_checks import check_text, put_weights
@@ -64,11 +65,12 @@ def make_trainer(
 ) -> Trainer:
     """Return a run that has not begun, on the numbers of a training text.
 
-    Raises ValueError where the text is shorter than a window.
+    Raises ValueError where the text is shorter than a window, and where it is
+    to be compiled on a machine without a C++ compiler.
     """
     checks.kind("settings", settings, Settings, "Settings")
     T, B = settings.max_seq_len, settings.batch_size
-    draw_windows(ids, T, B, torch.Generator())  # is it long enough?
+    shuffled_windows(ids, T, B, step=0, seed=settings.seed)  # long enough?
     torch.manual_seed(settings.seed)
     model = MiniGPT(settings.config(vocab_size))
     matrices = [p for p in model.blocks.parameters() if p.ndim == 2]
@@ -78,6 +80,7 @@ def make_trainer(
         {"params": others, "lr": settings.lr_other, "rule": "adamw"},
     ]
     precision = PRECISIONS[settings.precision]
+    compiled = settings.engine == "compiled"
     optimizer = Muon(
         groups,
         weight_decay=settings.weight_decay,
@@ -92,19 +95,21 @@ def make_trainer(
         model.ngrams.learn_by(lambda: optimizer.param_groups[-1]["lr"])
 
     def draw(generator: torch.Generator) -> tuple[torch.Tensor, ...]:
-        return (draw_windows(ids, T, B, generator),)
+        step, seed = trainer.step, settings.seed
+        return (shuffled_windows(ids, T, B, step=step, seed=seed),)
 
-    return Trainer(
+    trainer = Trainer(
         model,
         optimizer,
         draw,
-        character_loss,
+        compiled_loss(character_loss) if compiled else character_loss,
         generator=torch.Generator().manual_seed(settings.seed),
         schedule=settings.schedule(),
         max_norm=settings.max_norm,
         count=lambda ids: ids[:, 1:].numel(),
         precision=precision,
     )
+    return trainer
 
 
 def character_loss(model: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:

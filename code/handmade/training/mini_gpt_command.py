@@ -30,6 +30,8 @@ HELP = {
     "flat": "share of the steps before it falls to 0",
     "max_norm": "length to which longer gradients are cut",
     "precision": "what products are computed in: bfloat16 or float32",
+    "engine": "what takes the step: eager, or compiled, which needs a C++ "
+    "compiler and some seconds first",
     "ngrams": "buckets of each table of 2- to 6-grams; 0: no tables",
     "lr_ngrams": "AdaGrad's learning rate, for those tables",
     "seed": "of the weights and of the windows' order",

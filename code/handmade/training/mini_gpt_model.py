@@ -47,7 +47,7 @@ class MiniGPTConfig:
     n_layers: int = 5
     n_heads: int = 2
     d_ff: int = 384
-    max_seq_len: int = 128
+    max_seq_len: int = 256
     ngrams: int = 0  # buckets of each table of n-grams; 0: no such tables
 
     def __post_init__(self) -> None:

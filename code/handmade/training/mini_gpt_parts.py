@@ -6,7 +6,7 @@ D model width
 A small model on a CPU waits for memory more than for arithmetic: each
 operation here reads and writes its numbers once, and its backward pass is
 written out where PyTorch's own would take more of them. Left out: kernels of
-our own, which would need a compiler.
+our own; `compiled` has them written by torch.compile.
 """
 
 import math

@@ -12,6 +12,7 @@ from handmade.training.mini_gpt_model import MiniGPTConfig
 from handmade.training.schedule import warmup_linear
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+ENGINES = ("eager", "compiled")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +27,8 @@ class Settings:
     n_layers: int = 5
     n_heads: int = 2
     d_ff: int = 384
-    max_seq_len: int = 128
-    batch_size: int = 16
+    max_seq_len: int = 256
+    batch_size: int = 8
     lr_matrix: float = 0.03
     lr_other: float = 0.03
     weight_decay: float = 0.0
@@ -35,6 +36,7 @@ class Settings:
     flat: float = 0.0
     max_norm: float = 1.0
     precision: str = "bfloat16"
+    engine: str = "eager"
     ngrams: int = 0
     lr_ngrams: float = 0.4
     seed: int = 0
@@ -44,15 +46,18 @@ class Settings:
             value = getattr(self, field.name)
             if field.type is int or field.type == "int":
                 checks.whole(field.name, value, at_least=0)
-            elif field.name != "precision":
+            elif field.name not in ("precision", "engine"):
                 checks.number(field.name, value, at_least=0)
         checks.text("precision", self.precision)
+        checks.text("engine", self.engine)
         checks.whole("steps", self.steps)
         checks.whole("batch_size", self.batch_size)
         checks.positive("max_norm", self.max_norm)
         known = self.precision in PRECISIONS
         want = " or ".join(PRECISIONS)
         checks.need(known, "precision", repr(self.precision), want)
+        known = self.engine in ENGINES
+        checks.need(known, "engine", repr(self.engine), " or ".join(ENGINES))
         self.schedule()
         self.config(1)
 
