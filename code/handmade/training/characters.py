@@ -140,7 +140,8 @@ def shuffled_windows(
 @functools.lru_cache(maxsize=4)
 def _cuts(n: int, T: int, slack: int, seed: int, turn: int) -> torch.Tensor:
     """Return where the windows of one pass begin, in their order."""
-    g = torch.Generator().manual_seed((seed + (turn << 32)) % 2**63)
+    # a CPU's generator takes 32 bits of its seed: both have to be in them
+    g = torch.Generator().manual_seed((seed + turn * 0x9E3779B1) % 2**32)
     first = torch.randint(slack, (1,), generator=g)
     return first + T * torch.randperm(n, generator=g)
 
