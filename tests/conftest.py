@@ -97,6 +97,15 @@ def site() -> Path:
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
+    def do_GET(self) -> None:
+        # of Jupyter Book's redirect, which names no icon, a browser asks for
+        # one where it has the time to; our pages name theirs
+        if self.path == "/favicon.ico":
+            self.send_response(204)
+            self.end_headers()
+        else:
+            super().do_GET()
+
     def log_message(self, *args) -> None:
         """Say nothing: the browser reports what went wrong."""
 

@@ -122,6 +122,7 @@ EXEMPT: dict[str, str] = {
     "inference.nf4.NF4": "called by QuantizedLinear, not as a layer",
     "inference.quantization.Grid": "the same",
     "training.checkpoint_checks.check_tensors": "reads names and shapes",
+    "training.compiled.compiled_loss": "the fake device has no compiler",
     "training.characters.encoded": "a text's numbers, on the CPU",
     "training.mini_gpt_ngrams.NGrams": "no sparse gradients there",
     "training.genres.genre_rows": "data, made on the CPU",

@@ -201,7 +201,8 @@
         runSome([this]);
       } else if (event.key === "Enter") {
         const deeper = /:\s*$/.test(line) ? "    " : "";
-        write(`\n${/^ */.exec(line)[0]}${deeper}`);
+        const own = line.match(/^ */)[0];
+        write(`\n${own}${deeper}`);
       } else if (control && event.key === "]") {
         indent(box, (text) => text.replace(/^/gm, "    "));
       } else if (control && event.key === "[") {
