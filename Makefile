@@ -94,7 +94,8 @@ test: book lint
 	$(PY) -m bookbinder sync --check
 	$(ONE_THREAD) $(PY) -m pytest -n $(JOBS) tests
 	$(ONE_THREAD) $(PY) -m pytest -n $(JOBS) --device second tests
-	$(ONE_THREAD) $(PY) -m pytest -n $(JOBS) --dist loadscope --nbval book
+	$(ONE_THREAD) $(PY) -m pytest -n $(JOBS) --dist loadscope \
+	  --nbval --negate book
 
 bench: weights
 	@for table in benchmarks/*.py; do $(PY) $$table || exit 1; done

@@ -8,10 +8,15 @@ ledger, which is made of such sizes and is left out here.
 `--device NAME` says where the book computes (HANDMADE_DEVICE), and on which
 device `tests/test_on_device.py` repeats what it computes on the CPU: a fake
 one, "second", unless the option names a real one.
+
+`--negate` runs each claim turned around (tests/negation.py).
 """
 
+import importlib.util
 import os
 from pathlib import Path
+
+import pytest
 
 SANITIZE = Path(__file__).parent / "tests" / "nbval-sanitize.cfg"
 LEDGER = "application/vnd.handmade.parity+json"
@@ -23,7 +28,32 @@ def pytest_collection_modifyitems(items):
             notebook.skip_compare = (*notebook.skip_compare, LEDGER)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    cell = getattr(item, "cell", None)  # of nbval's items
+    claim = cell is not None and "claim" in cell.metadata.get("tags", ())
+    if not (claim and item.config.getoption("--negate")):
+        return (yield)
+    judge = _negation().turned(item)
+    result = yield
+    judge()
+    return result
+
+
+def _negation():
+    path = Path(__file__).parent / "tests" / "negation.py"
+    spec = importlib.util.spec_from_file_location("negation", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def pytest_addoption(parser):
+    parser.addoption(
+        "--negate",
+        action="store_true",
+        help="with --nbval: turn each claim around; it has to raise then",
+    )
     parser.addoption(
         "--device",
         choices=("cpu", "cuda", "mps", "second"),

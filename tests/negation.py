@@ -3,9 +3,13 @@
 import ast
 import dis
 import re
+from collections.abc import Callable
 from types import CodeType
 
-NEGATED = re.compile(r"^negated: (\[.*\])$", re.MULTILINE)
+from nbformat import NotebookNode
+from nbval.plugin import coalesce_streams
+
+NEGATED = re.compile(r"\nnegated: (\[.*\])\n")
 PROOFS = {"assert_close", "parity"}
 # `assert x` becomes `assert not x`; what raises by itself has to go through
 ASSERT = """\
@@ -52,12 +56,50 @@ def is_empty(statement: ast.stmt) -> bool:
 
 
 def negated(source: str) -> str:
-    """Return the cell with each proof negated; it prints which raised."""
-    tree = _Negate().visit(ast.parse(source))
+    """Return the cell with each proof negated; it prints which raised.
+
+    What the cell shows, its last expression's value, it still shows.
+    """
+    tree = ast.parse(source)
+    shows = tree.body and isinstance(tree.body[-1], ast.Expr)
+    if shows:
+        name = ast.Name("_shown", ast.Store())
+        tree.body[-1] = ast.Assign([name], tree.body[-1].value)
+    tree = _Negate().visit(tree)
     code = ast.unparse(ast.fix_missing_locations(tree))
-    return (
-        f'_negated = []\n{code}\nprint("\\nnegated:", sorted(set(_negated)))'
-    )
+    said = 'print("\\nnegated:", sorted(set(_negated)))'
+    return "\n".join(["_negated = []", code, said, *["_shown"] * bool(shows)])
+
+
+def turned(item) -> Callable[[], None]:
+    """Have an item of nbval's run its claim negated; return what judges it.
+
+    What raises where it is negated has held: nothing runs twice. What the
+    cell prints of its own is compared as ever. The judge raises
+    AssertionError where a proof held negated, or never ran.
+    """
+    source, compare = item.cell.source, item.compare_outputs
+
+    def without(outputs, *others, **named):
+        ours = [dict(output) for output in coalesce_streams(outputs)]
+        for output in ours:
+            if "text" in output:
+                output["text"] = NEGATED.sub("", output["text"])
+        ours = [o for o in ours if o.get("text", "something")]
+        return compare([*map(NotebookNode, ours)], *others, **named)
+
+    def judge() -> None:
+        item.cell.source = source
+        said = "".join(o.get("text", "") for o in item.test_outputs)
+        (numbers,) = NEGATED.findall(said)
+        wanted = [*range(len(proofs(source)))]
+        assert ast.literal_eval(numbers) == wanted, (
+            f"of {len(wanted)} proofs only {numbers} raised, negated:"
+            f"\n{source}"
+        )
+
+    item.cell.source, item.compare_outputs = negated(source), without
+    return judge
 
 
 class _Negate(ast.NodeTransformer):

@@ -1,11 +1,14 @@
-"""Each claim of the book holds something: negated, it raises."""
+"""Each claim of the book holds something.
+
+That each raises where it is negated is found while the book runs again:
+`pytest --nbval --negate book`, and tests/test_nbval.py tests that.
+"""
 
 import ast
 
 import pytest
 from bookbinder import claims
 from bookbinder.book import Page, find_book
-from nbclient import NotebookClient
 from negation import NEGATED, is_empty, needed_later, negated, proofs
 
 PAGES = [
@@ -41,35 +44,6 @@ def test_no_other_cell_needs_what_a_claim_defines(page):
     for number in claimed(page):
         needed = needed_later(sources, number)
         assert not needed, f"code cell {number + 1} defines {needed}"
-
-
-@pytest.mark.slow
-@each_page
-def test_each_claim_raises_where_it_is_negated(page):
-    """All in one run, since no cell needs what a claim defines."""
-    notebook = page.read()
-    cells = [c for c in notebook.cells if c.cell_type == "code"]
-    held = claimed(page)
-    for number, source in held.items():
-        cells[number].source = negated(source)
-    NotebookClient(
-        notebook,
-        timeout=600,
-        kernel_name="python3",
-        allow_errors=True,
-        resources={"metadata": {"path": str(page.source.parent)}},
-    ).execute()
-    for number, cell in enumerate(cells):
-        where = f"code cell {number + 1}:\n{cell.source}\n"
-        raised = [o for o in cell.outputs if o.output_type == "error"]
-        if "raises-exception" not in claims.tags(cell):
-            told = "\n".join(f"{o.ename}: {o.evalue}" for o in raised)
-            assert not raised, where + told
-        if number in held:
-            text = "".join(o.get("text", "") for o in cell.outputs)
-            (said,) = NEGATED.findall(text)
-            wanted = [*range(len(proofs(held[number])))]
-            assert ast.literal_eval(said) == wanted, where
 
 
 # -- the instrument itself

@@ -26,6 +26,7 @@ def copy(tmp_path) -> Path:
         "pyproject.toml",
         "conftest.py",
         "tests/nbval-sanitize.cfg",
+        "tests/negation.py",
         "code/pyproject.toml",
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -35,10 +36,12 @@ def copy(tmp_path) -> Path:
     return tmp_path
 
 
-def nbval(root: Path, where: str = ".") -> subprocess.CompletedProcess:
+def nbval(
+    root: Path, where: str = ".", *options: str
+) -> subprocess.CompletedProcess:
     """Run the regression as typed in a folder of the checkout."""
     book = os.path.relpath(root / "book", root / where)
-    command = [sys.executable, "-m", "pytest", "--nbval", book]
+    command = [sys.executable, "-m", "pytest", "--nbval", *options, book]
     clean = {k: v for k, v in os.environ.items() if "PYTEST" not in k}
     return subprocess.run(
         command, cwd=root / where, env=clean, capture_output=True, text=True
@@ -151,3 +154,58 @@ def test_the_last_digits_of_what_is_drawn_do_not_count_but_names_do(copy):
     nbformat.write(notebook, path)
     done = nbval(copy)
     assert "3 failed" in done.stdout, done.stdout
+
+
+def claims_of(path: Path, *claims: str) -> None:
+    """Write a notebook of random numbers with claims between them."""
+    draw = "print(torch.rand(1).item(), random.random())"
+    seed = "import random, torch\nrandom.seed(0)\n_ = torch.manual_seed(0)\n"
+    new = nbformat.v4.new_code_cell
+    cells = [new(seed + draw)]
+    for claim in claims:
+        cells += [new(claim, metadata={"tags": ["claim"]}), new(draw)]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    NotebookClient(notebook, kernel_name="python3").execute()
+    nbformat.write(notebook, path)
+
+
+def test_a_claim_that_never_ran_is_found_where_it_is_negated(copy):
+    path = copy / "book" / "setup.ipynb"
+    claims_of(
+        path,
+        "assert torch.rand(1) < 2\nassert random.random() < 2",
+        "from torch.testing import assert_close\nassert_close(1, 1)",
+        "for x in ():\n    assert x > 1",
+    )
+    assert nbval(copy).returncode == 0
+    done = nbval(copy, ".", "--negate")
+    assert "1 failed, 6 passed" in done.stdout, done.stdout
+    assert "of 1 proofs only [] raised, negated" in done.stdout
+    claims_of(path, "assert torch.rand(1) < 2", "x = 1\nassert x")
+    done = nbval(copy, ".", "--negate")
+    assert "5 passed" in done.stdout, done.stdout
+
+
+def test_a_claim_that_fails_is_found_negated_too(copy):
+    path = copy / "book" / "setup.ipynb"
+    claims_of(path, "x = 1\nassert x == 1")
+    path.write_text(path.read_text().replace("x == 1", "x == 2"))
+    done = nbval(copy, ".", "--negate")
+    assert "1 failed, 2 passed" in done.stdout, done.stdout
+    assert "of 1 proofs only [] raised, negated" in done.stdout
+
+
+def test_a_claim_runs_once_and_what_it_prints_is_compared(copy):
+    path = copy / "book" / "setup.ipynb"
+    claim = "print('seen', end='')\nassert seen.append(1) or len(seen) == 1"
+    parity = "def parity(x):\n    return x + 1\nparity(41)"
+    claims_of(path, "seen = []\nassert not seen", claim, parity)
+    done = nbval(copy, ".", "--negate")
+    assert "7 passed" in done.stdout, done.stdout
+    path.write_text(path.read_text().replace("'seen'", "'heard'"))
+    done = nbval(copy, ".", "--negate")
+    assert "1 failed, 6 passed" in done.stdout, done.stdout
+    assert "raised, negated" not in done.stdout
+    path.write_text(path.read_text().replace("parity(41)", "parity(42)"))
+    done = nbval(copy, ".", "--negate")
+    assert "2 failed, 5 passed" in done.stdout, done.stdout
