@@ -19,6 +19,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+PYPI = "https://pypi.org/simple"  # what pip asks without a setting
 PAGE_BYTES = 2**24
 FILE_BYTES = 2**27
 
@@ -60,14 +61,7 @@ def package_index() -> str:
     )
     if found.returncode == 0 and found.stdout.strip():
         return found.stdout.strip()
-    try:
-        from pip._internal.models.index import PyPI
-    except ImportError as error:
-        raise ConnectionError(
-            "no package index is known: this environment has no pip. Set "
-            "PIP_INDEX_URL to the index's address"
-        ) from error
-    return str(PyPI.simple_url)
+    return PYPI
 
 
 def index_address(text: str) -> SplitResult:
