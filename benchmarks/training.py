@@ -24,7 +24,8 @@ from functools import partial
 
 import torch
 from handmade.training.compiled import compiled_loss
-from handmade.training.mini_gpt import character_loss, make_trainer
+from handmade.training.mini_gpt import make_trainer
+from handmade.training.mini_gpt_loss import character_loss
 from handmade.training.mini_gpt_settings import Settings
 from torch import nn
 from torch.nn import functional as F

@@ -11,7 +11,7 @@ from handmade.training.characters import Alphabet
 from handmade.training.checkpoint import load_checkpoint
 from handmade.training.mini_gpt import Run, load_model
 from handmade.training.mini_gpt_model import MiniGPT, MiniGPTConfig
-from handmade.training.mini_gpt_ngrams import NGrams, ngram_rows
+from handmade.training.mini_gpt_ngrams import NGrams, followed, ngram_rows
 from handmade.training.mini_gpt_parts import norm, split_qkv, square_relu, turn
 from handmade.training.mini_gpt_settings import Settings
 from handmade.training.mini_gpt_text import write_text
@@ -104,6 +104,42 @@ def test_equal_n_grams_share_a_row_and_others_seldom_do():
     assert len(set(of_pair.values())) > 0.98 * len(of_pair)
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+@pytest.mark.parametrize("letters", [1, 2, 5])
+def test_what_followed_is_what_a_search_finds(n, letters):
+    g = torch.Generator().manual_seed(n)
+    text = torch.randint(letters, (3, 30), generator=g) + 1
+    for last in (1, 7, 30):
+        found = followed(text, n, last)
+        assert found.shape == (3, last)
+        for row, line in enumerate(text.tolist()):
+            # before a text stands nothing, which is a character too
+            line = [0] * (n - 1) + line
+            for t in range(30 - last, 30):
+                want = 0
+                for s in range(t):
+                    if line[s : s + n] == line[t : t + n]:
+                        want = line[s + n]
+                assert found[row, t - 30 + last] == want
+
+
+def test_a_repeat_of_more_than_the_text_is_named():
+    with pytest.raises(ValueError, match="last: got 6, want up to the text's"):
+        followed(draw_ids(2, 5) + 1, 3, 6)
+
+
+def test_what_followed_is_embedded_by_its_own_rows():
+    table = NGrams(16, 4, 31)
+    table.after.data.normal_(generator=torch.Generator().manual_seed(0))
+    ids = torch.tensor([[7, 8, 9, 4, 7, 8, 9]])
+    out = table(ids)[0]
+    new = table.after[:, 0].sum(0)
+    for t in range(6):
+        assert torch.equal(out[t], new)
+    # three stood there before, five did not: a 4 followed the three
+    torch.testing.assert_close(out[6], table.after[0, 5] + table.after[1, 0])
+
+
 def test_a_cache_changes_nothing():
     model, ids = random_model(), draw_ids(2, 12)
     with torch.no_grad():
@@ -149,7 +185,7 @@ def test_padding_changes_nothing(side):
 
 def test_the_tables_begin_as_nothing_and_are_stepped_by_their_own_rule():
     torch.manual_seed(0)
-    table = NGrams(16, 4)
+    table = NGrams(16, 4, 31)
     rate = 0.5
     table.learn_by(lambda: rate, eps=1e-12)
     ids = draw_ids(2, 5)

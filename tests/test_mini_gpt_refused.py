@@ -26,7 +26,7 @@ from handmade.training.mini_gpt_settings import Settings
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
 SMALL = Settings(
-    steps=40, d_model=12, n_layers=1, n_heads=2, d_ff=20, max_seq_len=16,
+    steps=40, d_model=12, n_layers=2, n_heads=2, d_ff=20, max_seq_len=16,
     batch_size=3, precision="float32",
 )  # fmt: skip
 FLAGS = [

@@ -96,8 +96,10 @@ from handmade.training.many import share_of_loss, spread
 from handmade.training.memory import checkpoint_blocks
 from handmade.training.mini_gpt import make_trainer
 from handmade.training.mini_gpt_hf import hf_weights
-from handmade.training.mini_gpt_ngrams import ngram_rows
+from handmade.training.mini_gpt_loss import half_windows, judged_count
+from handmade.training.mini_gpt_ngrams import followed, ngram_rows
 from handmade.training.mini_gpt_settings import Settings
+from handmade.training.mini_gpt_start import write_copying
 from handmade.training.recall import recall_loss
 from handmade.training.step_bytes import step_bytes
 from handmade.training.ten_days import (
@@ -685,7 +687,7 @@ def ten_days(to):
 def capstone(to):
     text = torch.randint(9, (60,))
     settings = Settings(
-        steps=2, d_model=8, n_layers=1, n_heads=2, d_ff=8, max_seq_len=8,
+        steps=2, d_model=12, n_layers=2, n_heads=2, d_ff=8, max_seq_len=8,
         batch_size=2, precision="float32",
     )  # fmt: skip
     trainer = make_trainer(settings, text, 9)
@@ -695,12 +697,18 @@ def capstone(to):
         generator=trainer.generator,
     )  # fmt: skip
     log = there.run(2)
-    loss = there.evaluate((ids,) for ids in all_windows(text, 8, 3))
+    there.count = judged_count
+    loss = there.evaluate(half_windows(text, 8, 3))
+    loss += there.evaluate((ids,) for ids in all_windows(text, 8, 3))
     adapted = LoRALinear(to(nn.Linear(4, 6).double()), 2, 2.0)
     measured = torch.tensor([*(each.loss for each in log), loss])
-    rows = ngram_rows(to(text)[None] + 1, 16)
+    rows = [
+        ngram_rows(to(text)[None] + 1, 16),
+        followed(to(text)[None] + 1, 2, 30),
+    ]
+    write_copying(to(trainer.model))
     weights = hf_weights(model).values()
-    results = [to(measured), adapted(to(randn(3, 4))), rows, *weights]
+    results = [to(measured), adapted(to(randn(3, 4))), *rows, *weights]
     return [*results, *model.parameters()]
 
 

@@ -18,7 +18,7 @@ from valid_calls import call
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 20
 SMALL = Settings(
-    steps=2, d_model=8, n_layers=1, n_heads=2, d_ff=8, max_seq_len=8,
+    steps=2, d_model=12, n_layers=2, n_heads=2, d_ff=8, max_seq_len=8,
     batch_size=2, precision="float32",
 )  # fmt: skip
 
@@ -229,8 +229,14 @@ CALLS = {
     "training.mini_gpt.make_trainer": lambda: call(
         settings=SMALL, ids=ids(40), vocab_size=9
     ),
-    "training.mini_gpt.character_loss": lambda: call(
-        model=model(), ids=ids(2, 5)
+    "training.mini_gpt_loss.character_loss": lambda: call(
+        model=model(), ids=ids(2, 5), judged=torch.ones(2, 4).bool()
+    ),
+    "training.mini_gpt_loss.judged_count": lambda: call(
+        ids=ids(2, 5), judged=torch.ones(2, 4).bool()
+    ),
+    "training.mini_gpt_loss.half_windows": lambda: call(
+        ids=ids(20), T=4, batch_size=2, then=list
     ),
     "training.mini_gpt.Run.new": lambda folder: call(
         folder=anew(folder), settings=SMALL, text=TEXT

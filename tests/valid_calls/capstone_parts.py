@@ -11,7 +11,7 @@ from handmade.training.mini_gpt_settings import Settings
 from valid_calls import call
 
 SMALL = {
-    "steps": 2, "d_model": 8, "n_layers": 1, "n_heads": 2, "d_ff": 8,
+    "steps": 2, "d_model": 12, "n_layers": 2, "n_heads": 2, "d_ff": 8,
     "max_seq_len": 8, "batch_size": 2,
 }  # fmt: skip
 
@@ -49,16 +49,30 @@ CALLS = {
     ),
     "training.mini_gpt_model.as_computed": lambda: call(x=draw(2, 3)),
     "training.mini_gpt_hf.hf_weights": lambda: call(model=model()),
-    "training.mini_gpt_ngrams.NGrams": lambda: call(buckets=16, d_model=4),
+    "training.mini_gpt_ngrams.NGrams": lambda: call(
+        buckets=16, d_model=4, vocab_size=9
+    ),
     "training.mini_gpt_ngrams.NGrams.forward": lambda: call(
-        on=NGrams(16, 4), ids=ids(2, 5),
+        on=NGrams(16, 4, 9), ids=ids(2, 5),
         attention_mask=torch.ones(2, 5).long(), cache=KVCache(),
     ),
     "training.mini_gpt_ngrams.NGrams.learn_by": lambda: call(
-        on=NGrams(16, 4), rate=lambda: 0.1, eps=1e-6
+        on=NGrams(16, 4, 9), rate=lambda: 0.1, eps=1e-6
     ),
     "training.mini_gpt_ngrams.ngram_rows": lambda: call(
         text=ids(2, 5), buckets=16
+    ),
+    "training.mini_gpt_ngrams.ngram_hashes": lambda: call(
+        text=ids(2, 5), longest=3
+    ),
+    "training.mini_gpt_ngrams.followed": lambda: call(
+        text=ids(2, 5), n=2, last=3
+    ),
+    "training.mini_gpt_start.check_room": lambda: call(
+        config=MiniGPTConfig(vocab_size=9)
+    ),
+    "training.mini_gpt_start.write_copying": lambda: call(
+        model=MiniGPT(MiniGPTConfig(vocab_size=9, d_model=24, d_ff=8))
     ),
     "training.characters.encoded": lambda: call(text="to be or not to be" * 9),
     "experiments.ablation.Ablation": lambda: call(change="GELU", **SMALL),

@@ -22,12 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 
 from handmade import checks
 from handmade.training.characters import (
     Alphabet,
-    all_windows,
     encoded,
     shuffled_windows,
 )
@@ -40,12 +38,18 @@ from handmade.training.compiled import compiled_loss
 from handmade.training.loop import Step, Trainer
 from handmade.training.metrics import Metrics, Progress
 from handmade.training.mini_gpt_checks import check_text, put_weights
+from handmade.training.mini_gpt_loss import (
+    character_loss,
+    half_windows,
+    judged_count,
+)
 from handmade.training.mini_gpt_model import MiniGPT
 from handmade.training.mini_gpt_settings import (
     PRECISIONS,
     Settings,
     settings_of,
 )
+from handmade.training.mini_gpt_start import write_copying
 from handmade.training.mini_gpt_text import beginning, mark_of, write_text
 from handmade.training.optimizers import Muon
 
@@ -73,8 +77,12 @@ def make_trainer(
     shuffled_windows(ids, T, B, step=0, seed=settings.seed)  # long enough?
     torch.manual_seed(settings.seed)
     model = MiniGPT(settings.config(vocab_size))
+    if settings.start == "copying":
+        write_copying(model)
     matrices = [p for p in model.blocks.parameters() if p.ndim == 2]
     others = [model.tok_emb.weight, model.lm_head.weight]
+    if model.ngrams is not None:
+        others.append(model.ngrams.after)
     groups: list[dict[str, Any]] = [
         {"params": matrices, "lr": settings.lr_matrix},
         {"params": others, "lr": settings.lr_other, "rule": "adamw"},
@@ -106,18 +114,10 @@ def make_trainer(
         generator=torch.Generator().manual_seed(settings.seed),
         schedule=settings.schedule(),
         max_norm=settings.max_norm,
-        count=lambda ids: ids[:, 1:].numel(),
+        count=judged_count,
         precision=precision,
     )
     return trainer
-
-
-def character_loss(model: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy in nats a character, (B, T + 1) ids -> scalar."""
-    checks.module("model", model)
-    checks.ids("ids", ids, axes=2)
-    logits = model(ids[:, :-1])
-    return F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
 
 
 @dataclass
@@ -174,11 +174,12 @@ class Run:
         return asdict(self.settings) | text
 
     def validation_loss(self) -> float:
-        """Return the loss on the held-out side, nats a character."""
-        rows = 64
+        """Return the loss on the held-out side, nats a character.
+
+        Each is predicted with at least half a window before it.
+        """
         T = self.settings.max_seq_len
-        windows = all_windows(self.judged, T, rows)
-        return self.trainer.evaluate((ids,) for ids in windows)
+        return self.trainer.evaluate(half_windows(self.judged, T, 64))
 
     def go(
         self,

@@ -32,7 +32,10 @@ HELP = {
     "precision": "what products are computed in: bfloat16 or float32",
     "engine": "what takes the step: eager, or compiled, which needs a C++ "
     "compiler and some seconds first",
-    "ngrams": "buckets of each table of 2- to 6-grams; 0: no tables",
+    "start": "weights at the beginning: copying has two heads written by "
+    "hand, plain draws all",
+    "ngrams": "buckets of each table of 2- to 6-grams; 0: no tables, and no "
+    "look at what followed further above",
     "lr_ngrams": "AdaGrad's learning rate, for those tables",
     "seed": "of the weights and of the windows' order",
 }

@@ -74,7 +74,8 @@ class MiniGPT(nn.Module):
         self.config = config
         D = config.d_model
         self.tok_emb = nn.Embedding(config.vocab_size, D)
-        self.ngrams = NGrams(config.ngrams, D) if config.ngrams else None
+        V = config.vocab_size
+        self.ngrams = NGrams(config.ngrams, D, V) if config.ngrams else None
         first = int(config.ngrams > 0)  # what they read is layer 0 of a cache
         self.blocks = nn.ModuleList(
             MiniBlock(config, first + i) for i in range(config.n_layers)
@@ -207,7 +208,7 @@ def _init(model: MiniGPT) -> None:
             p.zero_()
         elif name == "tok_emb.weight":
             p.normal_()
-        elif name == "ngrams.table":
+        elif name in ("ngrams.table", "ngrams.after"):
             p.zero_()  # nothing is known of any yet
         elif name == "lm_head.weight":
             p.zero_()  # every token is equally likely at first: ln V nats

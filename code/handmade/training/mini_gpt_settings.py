@@ -9,10 +9,13 @@ import torch
 from handmade import checks
 from handmade.training.checkpoint import Checkpoint
 from handmade.training.mini_gpt_model import MiniGPTConfig
+from handmade.training.mini_gpt_start import check_room
 from handmade.training.schedule import warmup_linear
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 ENGINES = ("eager", "compiled")
+STARTS = ("copying", "plain")
+KNOWN = {"precision": PRECISIONS, "engine": ENGINES, "start": STARTS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,7 @@ class Settings:
     max_norm: float = 1.0
     precision: str = "bfloat16"
     engine: str = "eager"
+    start: str = "copying"
     ngrams: int = 0
     lr_ngrams: float = 0.4
     seed: int = 0
@@ -46,20 +50,19 @@ class Settings:
             value = getattr(self, field.name)
             if field.type is int or field.type == "int":
                 checks.whole(field.name, value, at_least=0)
-            elif field.name not in ("precision", "engine"):
+            elif field.name not in KNOWN:
                 checks.number(field.name, value, at_least=0)
-        checks.text("precision", self.precision)
-        checks.text("engine", self.engine)
+        for name, known in KNOWN.items():
+            got = getattr(self, name)
+            checks.text(name, got)
+            checks.need(got in known, name, repr(got), " or ".join(known))
         checks.whole("steps", self.steps)
         checks.whole("batch_size", self.batch_size)
         checks.positive("max_norm", self.max_norm)
-        known = self.precision in PRECISIONS
-        want = " or ".join(PRECISIONS)
-        checks.need(known, "precision", repr(self.precision), want)
-        known = self.engine in ENGINES
-        checks.need(known, "engine", repr(self.engine), " or ".join(ENGINES))
         self.schedule()
-        self.config(1)
+        config = self.config(1)
+        if self.start == "copying":
+            check_room(config)
 
     def config(self, vocab_size: int) -> MiniGPTConfig:
         """Return the model's sizes for an alphabet of so many characters."""
