@@ -139,36 +139,6 @@ def test_both_ways_of_attending_are_one(dtype, T):
     )
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-@pytest.mark.parametrize("T", [1, 7, 256, 257, 300, 384])
-def test_attention_in_parts_is_that_under_the_causal_mask(T, dtype):
-    g = torch.Generator().manual_seed(T)
-    q, k, v, up = (
-        torch.randn(2, 2, T, 4, generator=g, dtype=torch.float64).to(dtype)
-        for _ in range(4)
-    )
-    found = []
-    for way in (
-        {"causal": True},
-        {"mask": torch.ones(T, T).tril().bool()},
-    ):
-        wanted = [x.clone().requires_grad_() for x in (q, k, v)]
-        out = attend(*wanted, **way)
-        found.append((out, *torch.autograd.grad(out, wanted, up)))
-    near = 1e-12 if dtype == torch.float64 else 2e-2
-    for ours, theirs in zip(*found, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=near, atol=near)
-
-
-def test_causal_is_of_a_whole_text_and_without_a_mask():
-    q, k = torch.zeros(1, 1, 3, 2), torch.zeros(1, 1, 4, 2)
-    with pytest.raises(ValueError, match="causal: got True for 3 queries, 4"):
-        attend(q, k, k, causal=True)
-    seen = torch.ones(3, 3).bool()
-    with pytest.raises(ValueError, match="3 keys, a mask, want as many"):
-        attend(q, q, q, seen, causal=True)
-
-
 def test_an_untrained_model_finds_all_characters_equally_likely():
     run = Run.new("unused", SMALL, TEXT)
     n = len(run.alphabet)

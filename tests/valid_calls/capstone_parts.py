@@ -42,7 +42,7 @@ CALLS = {
     ),
     "training.mini_gpt_parts.attend": lambda: call(
         q_BHTK=draw(2, 2, 3, 4), k_BHSK=draw(2, 2, 5, 4),
-        v_BHSK=draw(2, 2, 5, 4), causal=False,
+        v_BHSK=draw(2, 2, 5, 4),
     ),
     "training.mini_gpt_model.MiniGPT.angles": lambda: call(
         on=model(), positions=torch.arange(5)[None]

@@ -99,7 +99,6 @@ class MiniGPT(nn.Module):
         """
         c = self.config
         begin(c, ids, attention_mask, positions, mask, cache, logits_to_keep)
-        whole = attention_mask is None and mask is None and cache is None
         mask, positions = mask_and_positions(
             ids, attention_mask, positions, mask, cache
         )
@@ -109,8 +108,7 @@ class MiniGPT(nn.Module):
             x = x + self.ngrams(ids, attention_mask, cache)
         x = as_computed(norm(x))
         for block in self.blocks:
-            seen = None if whole else mask
-            x = block(x, rope, seen, cache, causal=whole)
+            x = block(x, rope, mask, cache)
         x = norm(x)
         if logits_to_keep is not None:
             x = x[:, -logits_to_keep:]
@@ -174,10 +172,8 @@ class MiniBlock(nn.Module):
         rope: tuple[torch.Tensor, torch.Tensor],
         mask: torch.Tensor | None = None,
         cache: Cache | None = None,
-        *,
-        causal: bool = False,
     ) -> torch.Tensor:
-        """(B, T, D) -> (B, T, D); `mask` and `causal` are `attend`'s."""
+        """(B, T, D) -> (B, T, D)."""
         checks.width("x", x, self.o_proj.out_features, axes=3)
         checks.cache("cache", cache)
         B, T, D = x.shape
@@ -186,7 +182,7 @@ class MiniBlock(nn.Module):
         k_BHSK, v_BHSK = k_BHTK, v_BHTK
         if cache is not None:
             k_BHSK, v_BHSK = cache.update(self.layer, k_BHTK, v_BHTK)
-        out_BHTK = attend(q_BHTK, k_BHSK, v_BHSK, mask, causal=causal)
+        out_BHTK = attend(q_BHTK, k_BHSK, v_BHSK, mask)
         x = x + self.o_proj(out_BHTK.transpose(1, 2).reshape(B, T, D))
         return x + self.down_proj(self.activation(self.up_proj(norm(x))))
 

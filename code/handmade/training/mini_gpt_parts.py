@@ -20,7 +20,6 @@ from handmade.blocks.rope import Rope
 
 EPS = 1e-6  # of every norm, in units of x squared
 SDPA_FROM = 129  # keys from which SDPA is the faster one in float32
-CHUNK = 128  # queries that are taken together, where each sees its past
 
 
 def norm(x: torch.Tensor) -> torch.Tensor:
@@ -78,8 +77,6 @@ def attend(
     k_BHSK: torch.Tensor,
     v_BHSK: torch.Tensor,
     mask: torch.Tensor | None = None,
-    *,
-    causal: bool = False,
 ) -> torch.Tensor:
     """Mix values by softmax(q k^T / sqrt(K)), the fastest way on a CPU.
 
@@ -88,46 +85,21 @@ def attend(
     Three plain matrix operations on batches of heads beat the fused kernel
     of PyTorch on a CPU in bfloat16 at every length and in float32 on short
     texts; what they cost is memory, B H T S numbers. ``mask`` is bool,
-    (T, S) or (B, 1, T, S), True where a query may attend. Where it would be
-    the causal one of a whole text, say ``causal`` instead: long texts are
-    then taken in parts, and most of what is hidden is never computed.
+    (T, S) or (B, 1, T, S), True where a query may attend.
     """
-    _check_attend(q_BHTK, k_BHSK, v_BHSK, mask, causal)
+    _check_attend(q_BHTK, k_BHSK, v_BHSK, mask)
     B, H, T, K = q_BHTK.shape
     S = k_BHSK.shape[2]
     if q_BHTK.dtype != torch.bfloat16 and S >= SDPA_FROM:
         return F.scaled_dot_product_attention(
-            q_BHTK, k_BHSK, v_BHSK, attn_mask=mask, is_causal=causal
+            q_BHTK, k_BHSK, v_BHSK, attn_mask=mask
         )
     q, k, v = (
         x.reshape(B * H, x.shape[2], K) for x in (q_BHTK, k_BHSK, v_BHSK)
     )
-    if causal:
-        return _in_parts(q, k, v).view(B, H, T, K)
-    return _mixed(q, k, v, _as_bias(mask, (B, H, T, S), q)).view(B, H, T, K)
-
-
-def _mixed(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor
-) -> torch.Tensor:
-    scale = 1 / math.sqrt(q.shape[-1])
-    weights = torch.baddbmm(bias, q, k.mT, alpha=scale).softmax(-1)
-    return weights.to(v.dtype) @ v
-
-
-def _in_parts(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
-) -> torch.Tensor:
-    """Let each part of the queries see the keys up to its own end."""
-    T = q.shape[1]
-    size = CHUNK if T > 2 * CHUNK else T  # shorter ones gain nothing
-    parts = []
-    for start in range(0, T, size):
-        end = min(start + size, T)
-        seen = torch.ones(end - start, end, dtype=torch.bool, device=q.device)
-        bias = _as_bias(seen.tril(start), (1, 1, end - start, end), q)
-        parts.append(_mixed(q[:, start:end], k[:, :end], v[:, :end], bias))
-    return torch.cat(parts, dim=1)
+    bias = _as_bias(mask, (B, H, T, S), q)
+    weights = torch.baddbmm(bias, q, k.mT, alpha=1 / math.sqrt(K)).softmax(-1)
+    return (weights.to(v.dtype) @ v).view(B, H, T, K)
 
 
 class _Norm(torch.autograd.Function):
@@ -219,7 +191,6 @@ def _check_attend(
     k: torch.Tensor,
     v: torch.Tensor,
     mask: torch.Tensor | None,
-    causal: bool,
 ) -> None:
     named = {"q": q, "k": k, "v": v}
     for name, x in named.items():
@@ -229,15 +200,11 @@ def _check_attend(
         fits = x is q or (x.shape == want and x.dtype == q.dtype)
         got = f"{tuple(x.shape)} {x.dtype}"
         checks.need(fits, name, got, f"(B, H, S, K) = {want} {q.dtype}")
-    checks.flag("causal", causal)
-    T, S = q.shape[2], k.shape[2]
-    fits = not causal or (mask is None and T == S)
-    got = f"True for {T} queries, {S} keys{', a mask' * (mask is not None)}"
-    checks.need(fits, "causal", got, "as many keys as queries, and no mask")
     if mask is None:
         return
     got = getattr(mask, "dtype", type(mask).__name__)
     checks.need(got == torch.bool, "mask", got, "a tensor of bool")
+    T, S = q.shape[2], k.shape[2]
     fits = tuple(mask.shape) in ((T, S), (1, 1, T, S), (len(q), 1, T, S))
     want_mask = f"(T, S) = {(T, S)} or (B, 1, T, S)"
     checks.need(fits, "mask", tuple(mask.shape), want_mask)
