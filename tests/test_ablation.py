@@ -42,7 +42,11 @@ def test_each_change_changes_what_it_says_and_nothing_else():
     names = [name for name, _ in model.named_parameters()]
     block = model.blocks[0]
     assert (block.norm_qk, block.activation) == (norm, square_relu)
-    assert not any(b.o_proj.weight.any() for b in model.blocks)
+    assert not any(b.o_proj.weight.any() for b in model.blocks[1:])
+    _, drawn = made("no written heads")
+    assert not any(b.o_proj.weight.any() for b in drawn.blocks)
+    written = model.blocks[0].o_proj.weight.detach().clone()
+    assert written.any()
 
     trainer, model = made("GELU")
     assert all(b.activation is F.gelu for b in model.blocks)
@@ -50,7 +54,11 @@ def test_each_change_changes_what_it_says_and_nothing_else():
     x = torch.randn(2, 3)
     assert all(b.norm_qk(x) is x for b in model.blocks)
     trainer, model = made("no zero start")
-    assert all(b.o_proj.weight.all() for b in model.blocks)
+    assert all(b.o_proj.weight.all() for b in model.blocks[1:])
+    kept = written.any(0)
+    now = model.blocks[0].o_proj.weight
+    assert torch.equal(now[:, kept], written[:, kept])
+    assert now[:, ~kept].all()
     assert not model.lm_head.weight.any()
     trainer, model = made("AdamW")
     assert isinstance(trainer.optimizer, torch.optim.AdamW)
@@ -61,8 +69,12 @@ def test_each_change_changes_what_it_says_and_nothing_else():
     assert trainer.schedule(6) == pytest.approx(0)
     trainer, model = made("n-grams")
     assert {n for n, _ in model.named_parameters()} - {*names} == {
-        "ngrams.table"
-    }
+        "ngrams.table", "ngrams.after",
+    }  # fmt: skip
+    trainer, model = made("n-grams, no repeats")
+    trainer.run(2)
+    assert model.ngrams.table.any()
+    assert not model.ngrams.after.any()
 
 
 def test_order_is_told_by_the_table_alone_or_by_nothing():

@@ -29,6 +29,7 @@ from handmade.training.schedule import warmup_cosine
 
 SEEDS = range(3)
 JUDGED = 32_768  # characters of the held-out side
+LOOKED_UP = ("n-grams", "n-grams, no repeats")
 ADAMW_RATE = 6e-3  # the best of 1.5e-3, 3e-3, 6e-3 and 1.2e-2 here
 
 
@@ -69,7 +70,8 @@ def changed_trainer(trial: Ablation) -> tuple[Trainer, torch.Tensor]:
         d_ff=trial.d_ff,
         max_seq_len=trial.max_seq_len,
         batch_size=trial.batch_size,
-        ngrams=trial.buckets if trial.change == "n-grams" else 0,
+        start="plain" if trial.change == "no written heads" else "copying",
+        ngrams=trial.buckets if trial.change in LOOKED_UP else 0,
         seed=trial.seed,
     )
     alphabet, learned, held = encoded(corpus())
@@ -153,7 +155,15 @@ def _adamw(trainer: Trainer) -> None:
 def _no_zero_start(trainer: Trainer) -> None:
     for name, p in trainer.model.named_parameters():
         if name.endswith(("o_proj.weight", "down_proj.weight")):
-            p.normal_(std=p.shape[1] ** -0.5)
+            drawn = torch.randn(p.shape) * p.shape[1] ** -0.5
+            written = (p != 0).any(0)  # by the heads that copy
+            p.copy_(torch.where(written, p, drawn))
+
+
+def _no_repeats(trainer: Trainer) -> None:
+    """Leave what followed in the text at zero: the tables alone learn."""
+    model: Any = trainer.model
+    model.ngrams.after.requires_grad_(False)
 
 
 def _cosine(trainer: Trainer) -> None:
@@ -171,8 +181,10 @@ CHANGES: dict[str, Callable[[Trainer], None]] = {
     "GELU": _gelu,
     "AdamW": _adamw,
     "no zero start": _no_zero_start,
+    "no written heads": _nothing,
     "cosine": _cosine,
     "n-grams": _nothing,
+    "n-grams, no repeats": _no_repeats,
 }
 
 

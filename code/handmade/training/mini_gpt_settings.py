@@ -32,7 +32,7 @@ class Settings:
     d_ff: int = 384
     max_seq_len: int = 256
     batch_size: int = 8
-    lr_matrix: float = 0.03
+    lr_matrix: float = 0.02
     lr_other: float = 0.03
     weight_decay: float = 0.0
     warmup: int = 0
