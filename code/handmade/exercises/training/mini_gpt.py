@@ -161,6 +161,80 @@ QK_NORM = Exercise(
     ),
 )
 
+# -- look-back-key: fn(query (K,), back, theta) -> key (K,)
+
+
+def _key(
+    ahead: float = 1.0,
+    places: Callable = lambda back: back,
+    speeds: Callable = lambda i, K, theta: theta ** -(2 * i / K),
+    pairs: Callable = lambda x: x.chunk(2),
+    joined: Callable = torch.cat,
+) -> Callable:
+    """The reference, or one with a step replaced."""
+
+    def fn(query, back, theta):
+        K = len(query)
+        i = torch.arange(K // 2, dtype=query.dtype)
+        angle = ahead * places(back) * speeds(i, K, theta)
+        a, b = pairs(query)
+        cos, sin = angle.cos(), angle.sin()
+        return joined((a * cos - b * sin, b * cos + a * sin))
+
+    return fn
+
+
+LOOK_BACK = Exercise(
+    name="look-back-key",
+    reference=_key(),
+    cases=(
+        random_case("one place back", (8,), then=(1, 10000.0)),
+        random_case("three back, wide", (16,), then=(3, 10000.0)),
+        random_case("two back, another theta", (6,), then=(2, 100.0)),
+        random_case("itself", (4,), then=(0, 10000.0)),
+    ),
+    mistakes=(
+        Mistake(
+            "the key is turned back, not ahead: the head looks at t + back, "
+            "which is hidden",
+            _key(ahead=-1.0),
+        ),
+        Mistake(
+            "the key is the query: they meet at the place itself",
+            _key(ahead=0.0),
+        ),
+        Mistake(
+            "the key is turned by one place, however far back it is to look",
+            _key(places=lambda back: 1),
+        ),
+        Mistake(
+            "all pairs turn at one speed: only the first does 1 a place",
+            _key(speeds=lambda i, K, theta: torch.ones_like(i)),
+        ),
+        Mistake(
+            "speeds fall half as fast: pair i of K / 2 turns by "
+            "theta^(-2i / K)",
+            _key(speeds=lambda i, K, theta: theta ** -(i / K)),
+        ),
+        Mistake(
+            "the speeds are those of the last pair first",
+            _key(speeds=lambda i, K, theta: theta ** -(2 * i.flip(0) / K)),
+        ),
+        Mistake(
+            "neighbours are taken as pairs: here pair i is dimensions i and "
+            "i + K / 2",
+            _key(
+                pairs=lambda x: (x[::2], x[1::2]),
+                joined=lambda ab: torch.stack(ab, -1).flatten(),
+            ),
+        ),
+        Mistake(
+            "a and b are swapped: a is the first half, and stays the first",
+            _key(pairs=lambda x: x.chunk(2)[::-1]),
+        ),
+    ),
+)
+
 # -- newton-schulz: fn(g (m, n), steps) -> (m, n)
 
 
