@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import torch
 
-from handmade.exercises.cases import random_case
+from handmade.exercises.cases import random_case, randoms
 from handmade.exercises.core import Case, Exercise, Mistake
 from handmade.training.optimizers import A, B, C, orthogonal_part
 
@@ -184,14 +184,18 @@ def _key(
     return fn
 
 
+def _query(K):
+    return randoms((K,), dtype=torch.float32)[0]
+
+
 LOOK_BACK = Exercise(
     name="look-back-key",
     reference=_key(),
     cases=(
-        random_case("one place back", (8,), then=(1, 10000.0)),
-        random_case("three back, wide", (16,), then=(3, 10000.0)),
-        random_case("two back, another theta", (6,), then=(2, 100.0)),
-        random_case("itself", (4,), then=(0, 10000.0)),
+        Case("one place back", lambda: (_query(8), 1, 10000.0)),
+        Case("three back, wide", lambda: (_query(16), 3, 10000.0)),
+        Case("two back, another theta", lambda: (_query(6), 2, 100.0)),
+        Case("itself", lambda: (_query(4), 0, 10000.0)),
     ),
     mistakes=(
         Mistake(
