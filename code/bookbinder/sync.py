@@ -192,8 +192,14 @@ def stale_page(book: Book, page: Page) -> str | None:
         return str(error)
 
 
-def _end_with_parent() -> None:
-    """Let a worker end when `sync` is killed, and its kernel with it."""
+def _begin(jobs: int) -> None:
+    """Share the cores among the workers, and let each end with its parent.
+
+    Kernels with as many threads as there are cores wait for each other
+    several times longer than they compute.
+    """
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
 
     def watch() -> None:
         multiprocessing.parent_process().join()
@@ -228,7 +234,8 @@ def sync(
     with ProcessPoolExecutor(
         max_workers=max(1, jobs),
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_end_with_parent,
+        initializer=_begin,
+        initargs=(max(1, jobs),),
     ) as pool:
         futures = {}
         for page, why in waiting.items():

@@ -221,6 +221,18 @@ LOOK_BACK = Exercise(
             _key(speeds=lambda i, K, theta: theta ** -(i / K)),
         ),
         Mistake(
+            "the exponent has lost its sign: theta^(2i / K) turns ever faster",
+            _key(speeds=lambda i, K, theta: theta ** (2 * i / K)),
+        ),
+        Mistake(
+            "the key is normed: it is to be as long as the query",
+            _key(
+                joined=lambda ab: torch.nn.functional.normalize(
+                    torch.cat(ab), dim=0
+                )
+            ),
+        ),
+        Mistake(
             "the speeds are those of the last pair first",
             _key(speeds=lambda i, K, theta: theta ** -(2 * i.flip(0) / K)),
         ),
