@@ -182,7 +182,7 @@ def _runs() -> dict[str, TenDayRun]:
         for seed in SEEDS
         for name, fault in FAULTS.items()
     }
-    return {LONG: TenDayRun(steps=160, judge_every=40), **pairs}
+    return {LONG: TenDayRun(steps=800, judge_every=100), **pairs}
 
 
 PLAN = Plan(runs=_runs(), early=5, result=0.02, checkpoint=LONG)

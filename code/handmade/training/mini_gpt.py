@@ -96,10 +96,8 @@ def make_trainer(
         iterations=ITERATIONS,
     )
     if model.ngrams is not None:  # the group holds their rate: they step alone
-        rows = [model.ngrams.table]
-        optimizer.add_param_group(
-            {"params": rows, "lr": settings.lr_ngrams, "rule": "adamw"}
-        )
+        rows = {"params": [model.ngrams.table], "lr": settings.lr_ngrams}
+        optimizer.add_param_group(rows | {"rule": "adamw"})
         model.ngrams.learn_by(lambda: optimizer.param_groups[-1]["lr"])
 
     def draw(generator: torch.Generator) -> tuple[torch.Tensor, ...]:
