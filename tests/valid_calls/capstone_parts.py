@@ -68,9 +68,6 @@ CALLS = {
     "training.mini_gpt_ngrams.followed": lambda: call(
         text=ids(2, 5), n=2, last=3
     ),
-    "training.mini_gpt_start.check_room": lambda: call(
-        config=MiniGPTConfig(vocab_size=9)
-    ),
     "training.mini_gpt_start.write_copying": lambda: call(
         model=MiniGPT(MiniGPTConfig(vocab_size=9, d_model=24, d_ff=8))
     ),
