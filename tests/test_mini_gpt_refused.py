@@ -155,7 +155,7 @@ def resaved(run, folder, **changes):
     ("changes", "says"),
     [
         ({"d_model": 16}, "instead of"),
-        ({"n_layers": 2}, "missing"),
+        ({"n_layers": 3}, "missing"),
         ({"characters": "abc"}, "instead of"),
         ({"characters": None}, "characters"),
         ({"dropout": 0.1}, "dropout"),
