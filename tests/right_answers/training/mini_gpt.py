@@ -41,3 +41,12 @@ def newest_whole(found):
         if head == "step" and digits.isdecimal() and whole:
             steps.append((int(digits), name))
     return sorted(steps)[-1][1] if steps else None
+
+
+def look_back_key(query, back, theta):
+    """As complex numbers, whose product turns."""
+    pairs = torch.complex(*query.double().chunk(2))
+    i = torch.arange(len(pairs), dtype=torch.float64)
+    angle = back * theta ** (-i / len(pairs))
+    turned = pairs * torch.polar(torch.ones_like(angle), angle)
+    return torch.cat((turned.real, turned.imag)).to(query.dtype)
