@@ -32,8 +32,8 @@ HELP = {
     "precision": "what products are computed in: bfloat16 or float32",
     "engine": "what takes the step: eager, or compiled, which needs a C++ "
     "compiler and some seconds first",
-    "start": "weights at the beginning: copying has two heads written by "
-    "hand, plain draws all",
+    "start": "weights at the beginning: copying has three heads written "
+    "by hand, plain has none",
     "ngrams": "buckets of each table of 2- to 6-grams; 0: no tables, and no "
     "look at what followed further above",
     "lr_ngrams": "AdaGrad's learning rate, for those tables",

@@ -1,15 +1,15 @@
-"""Two heads that copy, written into a model before it has learned anything.
+"""Heads that copy, written into a model before it has learned anything.
 
-D model width · V vocabulary · H heads · K head width · E dimensions of a
+D model width · H heads · K head width · E dimensions of a
 character · C dimensions of a character that was brought here
 
 A play is full of names, and what a name begins with tells the rest only to
-those who look it up further above. That takes two heads one after the other
+those who look it up further above. That takes heads in two blocks
 [olsson2022]: block 0 brings to each place the characters before it, and
 block 1 looks for places with the same characters before them as the present
-ones. Training finds such heads late, and not in every run; their weights are
-simple enough to be written down. They are weights like all others from the
-first step on. Left out: the way from what is found to the logits, which the
+ones. Training finds such heads by itself, given time; their weights are simple
+enough to be written down. They are weights like all others from the first
+step on. Left out: the way from what is found to the logits, which the
 gradient finds by itself.
 """
 
@@ -31,7 +31,7 @@ SHARP = 3.0  # how far the written part stands out from those
 
 
 def check_room(config: MiniGPTConfig) -> None:
-    """Raise ValueError for a model that is too small for the two heads."""
+    """Raise ValueError for a model that is too small for these heads."""
     checks.kind("config", config, MiniGPTConfig, "a MiniGPTConfig")
     c = config
     fits = min(c.n_layers, c.n_heads) >= 2 and c.d_model >= 6 * c.n_heads
